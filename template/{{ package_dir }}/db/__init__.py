@@ -1,0 +1,68 @@
+"""The data layer. `copier update` keeps it current (copier-async-sqlalchemy): never edit it."""
+
+from .base import Base, JSONObject, UTCDateTime
+from .database import Database, Health, PoolStatus, create_session
+from .dialect import partial_index
+from .engine import create_engine
+from .errors import (
+    CheckViolation,
+    ConstraintViolation,
+    DatabaseError,
+    Deadlock,
+    ForeignKeyViolation,
+    LockTimeout,
+    NotFound,
+    NotNullViolation,
+    PoolExhausted,
+    QueryTimeout,
+    SerializationFailure,
+    StaleVersion,
+    Unavailable,
+    UniqueViolation,
+    UnknownField,
+)
+from .mixins import BigIntKeyed, Key, Keyed, SoftDeletable, Timestamped, UUIDKeyed, Versioned
+from .pagination import Page
+from .repository import Repository
+from .settings import DatabaseSettings
+
+__all__ = [
+    # Where the database is, and the way in.
+    "DatabaseSettings",
+    "Database",
+    "Health",
+    "PoolStatus",
+    "create_engine",
+    "create_session",
+    # Models.
+    "Base",
+    "Key",
+    "Keyed",
+    "UUIDKeyed",
+    "BigIntKeyed",
+    "Timestamped",
+    "SoftDeletable",
+    "Versioned",
+    "UTCDateTime",
+    "JSONObject",
+    "partial_index",
+    # Rows.
+    "Repository",
+    "Page",
+    # What can go wrong.
+    "DatabaseError",
+    "NotFound",
+    "UnknownField",
+    "ConstraintViolation",
+    "UniqueViolation",
+    "ForeignKeyViolation",
+    "NotNullViolation",
+    "CheckViolation",
+    "StaleVersion",
+    "SerializationFailure",
+    "Deadlock",
+    "LockTimeout",
+    "QueryTimeout",
+    "PoolExhausted",
+    "Unavailable",
+]

@@ -1,0 +1,70 @@
+"""What every model shares: the base class, the names of constraints, and portable column types."""
+
+from datetime import UTC, datetime
+from enum import Enum
+from typing import ClassVar
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncAttrs
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.types import TypeDecorator
+
+from . import dialect
+
+# A constraint that has no name cannot be dropped by a migration, nor told apart in an error.
+# https://alembic.sqlalchemy.org/en/latest/naming.html
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+JSONObject = dict[str, object]
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """A point in time: takes aware datetimes only, keeps UTC, gives aware ones on every database.
+
+    Raises ValueError for a naive datetime, which would be a guess at somebody's time zone.
+    """
+
+    impl = dialect.TIMESTAMP
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.utcoffset() is None:
+            raise ValueError(f"{value!r} has no time zone: write datetime.now(UTC), never utcnow()")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _enum_values(enum: type[Enum]) -> list[str]:
+    return [str(member.value) for member in enum]
+
+
+class Base(AsyncAttrs, DeclarativeBase):
+    """The base of the models. A model that needs the layer's mixins names them before it."""
+
+    metadata = sa.MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map: ClassVar = {
+        datetime: UTCDateTime,
+        int: sa.BigInteger,
+        UUID: sa.Uuid,
+        JSONObject: dialect.JSON,
+        # A native enum type cannot be changed inside a transaction, nor seen by `alembic check`.
+        Enum: sa.Enum(
+            Enum,
+            native_enum=False,
+            create_constraint=True,
+            values_callable=_enum_values,
+        ),
+    }

@@ -1,0 +1,75 @@
+"""What migrations/env.py runs: Alembic on the async engine, one process at a time."""
+
+import asyncio
+from collections.abc import Sequence
+from logging.config import fileConfig
+from typing import Literal
+
+import sqlalchemy as sa
+from alembic import context
+from alembic.autogenerate.api import AutogenContext
+from sqlalchemy.pool import NullPool
+
+from . import dialect
+from .base import UTCDateTime
+from .engine import create_engine
+from .settings import DatabaseSettings
+
+
+def run(metadata: sa.MetaData | Sequence[sa.MetaData]) -> None:
+    """Run the Alembic command that loaded env.py, for the tables of `metadata`.
+
+    A program that calls Alembic may put into `config.attributes` the `settings` to use, or the
+    `connection` (a sqlalchemy.Connection, inside run_sync), which it commits itself.
+
+    Raises TimeoutError if another process migrates for longer than DATABASE_MIGRATION_TIMEOUT.
+    """
+    config = context.config
+    if config.cmd_opts and config.config_file_name:
+        fileConfig(config.config_file_name, disable_existing_loggers=False)
+    connection: sa.Connection | None = config.attributes.get("connection")
+    settings: DatabaseSettings = config.attributes.get("settings") or DatabaseSettings()
+    if context.is_offline_mode():
+        _migrate(metadata, url=settings.url)
+    elif connection is not None:
+        _migrate(metadata, connection=connection)
+    else:
+        asyncio.run(_migrate_locked(metadata, settings))
+
+
+async def _migrate_locked(
+    metadata: sa.MetaData | Sequence[sa.MetaData],
+    settings: DatabaseSettings,
+) -> None:
+    engine = create_engine(settings, poolclass=NullPool)
+    try:
+        patience = settings.migration_timeout
+        async with dialect.migration_connection(engine, patience) as connection:
+            await connection.run_sync(lambda sync: _migrate(metadata, connection=sync))
+    finally:
+        await engine.dispose()
+
+
+def _migrate(
+    metadata: sa.MetaData | Sequence[sa.MetaData],
+    connection: sa.Connection | None = None,
+    url: sa.URL | None = None,
+) -> None:
+    context.configure(
+        connection=connection,
+        url=url,
+        target_metadata=metadata,
+        literal_binds=connection is None,
+        transactional_ddl=dialect.TRANSACTIONAL_DDL,
+        render_as_batch=dialect.RENDER_AS_BATCH,
+        render_item=_render_item,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def _render_item(kind: str, item: object, _: AutogenContext) -> str | Literal[False]:
+    # A migration outlives the code that it was made from: it names SQLAlchemy's types, not ours.
+    if kind == "type" and isinstance(item, UTCDateTime):
+        return f"sa.{item.impl!r}"
+    return False

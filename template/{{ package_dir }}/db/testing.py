@@ -1,0 +1,104 @@
+"""Fixtures for tests on the real database: a pytest plugin, named in tests/conftest.py."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import Self
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+from . import dialect
+from .database import Database, create_session
+from .engine import create_engine
+from .settings import DatabaseSettings
+
+
+@pytest.fixture(scope="session")
+def database_server() -> Iterator[sa.URL]:
+    """Where test databases are made: TEST_DATABASE_URL, else a server of the run's own."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        yield DatabaseSettings.model_validate({"url": given}).url
+    else:
+        with dialect.temporary_server() as url:
+            yield url
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def database_settings(
+    database_server: sa.URL,
+    pytestconfig: pytest.Config,
+) -> AsyncIterator[DatabaseSettings]:
+    """A database of the run's own, with the schema that `alembic upgrade head` makes."""
+    name = f"test_{uuid4().hex}"
+    settings = DatabaseSettings(url=await dialect.create_database(database_server, name))
+    try:
+        config = Config(pytestconfig.rootpath / "alembic.ini")
+        config.attributes["settings"] = settings
+        # In a thread, since env.py runs an event loop of its own.
+        await asyncio.to_thread(command.upgrade, config, "head")
+        yield settings
+    finally:
+        await dialect.drop_database(database_server, name)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def _engine(database_settings: DatabaseSettings) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(database_settings)
+    yield engine
+    await engine.dispose()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database(
+    database_settings: DatabaseSettings,
+    _engine: AsyncEngine,
+) -> AsyncIterator[Database]:
+    """The database for one test: the code under test may commit, and nothing of it stays.
+
+    Its sessions are savepoints in one transaction, so isolation levels and deferred constraints do
+    not act, and two sessions cannot work at the same moment.
+    """
+    async with _engine.connect() as connection:
+        transaction = await connection.begin()
+        yield _JoinedDatabase(database_settings, _engine, connection)
+        await transaction.rollback()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def session(database: Database) -> AsyncIterator[AsyncSession]:
+    """A session on `database`."""
+    async with database.session() as session:
+        yield session
+
+
+class _JoinedDatabase(Database):
+    """A database whose sessions join the test's transaction."""
+
+    def __init__(
+        self,
+        settings: DatabaseSettings,
+        engine: AsyncEngine,
+        connection: AsyncConnection,
+    ) -> None:
+        super().__init__(settings)
+        self._engine = engine
+        self._connection = connection
+
+    # The fixture opens and closes it; an application's lifespan may try to.
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def dispose(self) -> None:
+        pass
+
+    def _open_session(self, **options: object) -> AsyncSession:
+        # The one mode in which code under test may roll back and the test goes on:
+        # https://docs.sqlalchemy.org/en/21/orm/session_transaction.html#joining-a-session-into-an-external-transaction-such-as-for-test-suites
+        return create_session(self._connection, join_transaction_mode="create_savepoint")
