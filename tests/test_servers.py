@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -29,17 +29,16 @@ TEMPLATE = Path(__file__).parents[1] / "template"
 ROOT = os.geteuid() == 0
 only_root = pytest.mark.skipif(not ROOT, reason="only root has to become somebody else")
 
-# A test run: it takes a server, perhaps starts a child that outlives it, and works until killed.
+# A test run: it takes a server, perhaps has children that outlive it, and works until killed.
 RUNNER = """
 import json, os, subprocess, sys
 from servers import ServerProgram, start
 
 with start(ServerProgram(**json.loads(sys.argv[1]))) as (host, port):
-    if "with a forked child" in sys.argv and os.fork() == 0:
-        sys.stdin.read()
-        os._exit(0)
-    if "with a child program" in sys.argv:
-        subprocess.Popen(["cat"], stdout=subprocess.DEVNULL, close_fds=False)
+    if "with children" in sys.argv:
+        subprocess.Popen(["cat", __file__, "-"], stdout=subprocess.DEVNULL, close_fds=False)
+        if os.fork() == 0:
+            os._exit(len(sys.stdin.read()))
     sys.stdout.write(f"{port}\\n")
     sys.stdout.flush()
     sys.stdin.read()
@@ -97,7 +96,7 @@ class Place:
             commands: dict[int, str] = {}
             for process in Path("/proc").glob("[0-9]*"):
                 with suppress(OSError):
-                    command = (process / "cmdline").read_text(errors="replace")
+                    command = (process / "cmdline").read_text(errors="replace").replace("\0", " ")
                     commands[int(process.name)] = f"{command} {(process / 'cwd').readlink()}"
         return [n for n, line in commands.items() if str(self.folder) in line and naming in line]
 
@@ -126,7 +125,7 @@ def postgresql(servers: ModuleType) -> dict[str, object]:
     source = TEMPLATE / "_databases" / "postgresql.py"
     statements = [ast.unparse(statement) for statement in ast.parse(source.read_text()).body]
     names = dict(vars(servers))
-    exec(next(text for text in statements if text.startswith("SERVER = ")), names)
+    exec(next(line for line in statements if line.startswith("SERVER = ")), names)
     return dataclasses.asdict(names["SERVER"])
 
 
@@ -148,6 +147,12 @@ def answer(address: tuple[str, int]) -> object:
     return asyncio.run(ask())
 
 
+def port_of(run: subprocess.Popen[str]) -> int:
+    """The port of a run's server, once it has started."""
+    assert run.stdout
+    return int(run.stdout.readline())
+
+
 def eventually(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 15
     while not condition():
@@ -155,9 +160,9 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def write_program(path: Path, text: str) -> None:
+def write_program(path: Path, script: str) -> None:
     path.unlink(missing_ok=True)
-    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
 
 
@@ -181,8 +186,11 @@ def bare_path(place: Place, monkeypatch: pytest.MonkeyPatch) -> Path:
 # Where it is found
 
 
-def test_a_server_starts_and_answers_and_is_gone_afterwards(place: Place) -> None:
+def test_a_server_of_the_installed_package_starts_and_answers_and_is_gone_afterwards(
+    place: Place,
+) -> None:
     with place.start() as address:
+        assert place.processes(naming=f"{programs()}/postgres -D")
         assert answer(address) == 1
     with pytest.raises(OSError):
         answer(address)
@@ -190,17 +198,12 @@ def test_a_server_starts_and_answers_and_is_gone_afterwards(place: Place) -> Non
     assert not place.files()
 
 
-def test_the_programs_of_an_installed_package_are_taken_first(place: Place) -> None:
-    with place.start():
-        assert place.processes(naming=str(programs() / "postgres"))
-
-
 def test_without_the_package_the_programs_on_the_path_are_taken(
     place: Place, bare_path: Path
 ) -> None:
     link_programs(bare_path, "initdb", "postgres")
     with place.start(embedded="no_such_package/bin") as address:
-        assert place.processes(naming=str(bare_path / "postgres"))
+        assert place.processes(naming=f"{bare_path}/postgres -D")
         assert answer(address) == 1
 
 
@@ -208,9 +211,11 @@ def test_of_the_programs_that_are_not_on_the_path_the_newest_are_taken(
     place: Place, bare_path: Path
 ) -> None:
     for version in ("9", "18", "10"):
-        link_programs(place.folder / version, "initdb", "postgres")
-    with place.start(embedded=None, elsewhere=[f"{place.folder}/[0-9]*"]):
-        assert place.processes(naming=str(place.folder / "18" / "postgres"))
+        folder = place.folder / version
+        link_programs(folder, "postgres")
+        write_program(folder / "initdb", f"echo this is {version}; exit 1")
+    message = place.failure(embedded=None, elsewhere=[f"{place.folder}/[0-9]*"])
+    assert "this is 18" in message
 
 
 def test_where_there_are_no_programs_the_message_names_each_way_to_get_a_server(
@@ -259,11 +264,17 @@ def test_a_port_that_was_taken_in_between_is_given_up_for_another(
 # Who runs it
 
 
-@pytest.fixture
-def readable_programs(place: Place) -> str:
+@pytest.fixture(scope="module")
+def readable_programs() -> Iterator[str]:
     """Programs that everybody may run, wherever the environment lies."""
-    shutil.copytree(programs().parent, place.folder / "install", symlinks=True)
-    return str(place.folder / "install" / "bin")
+    package = programs().parents[1]
+    with tempfile.TemporaryDirectory(prefix="servers-") as folder:
+        Path(folder).chmod(0o755)
+        # The wheel keeps its shared libraries in a folder beside the package.
+        for part in (package.name, f"{package.name}.libs"):
+            if (package.parent / part).exists():
+                shutil.copytree(package.parent / part, Path(folder, part), symlinks=True)
+        yield str(Path(folder, programs().relative_to(package.parent)))
 
 
 @only_root
@@ -287,7 +298,7 @@ def test_as_root_where_namespaces_are_not_permitted_nobody_runs_it(
 ) -> None:
     write_program(bare_path / "unshare", "echo Operation not permitted; exit 1")
     with place.start(embedded=None, elsewhere=[readable_programs]) as address:
-        (server,) = place.processes(naming=f"{readable_programs}/postgres")
+        server, *_ = place.processes(naming=f"{readable_programs}/postgres -D")
         assert Path(f"/proc/{server}").stat().st_uid == pwd.getpwnam("nobody").pw_uid
         assert answer(address) == 1
     assert not place.processes()
@@ -296,17 +307,18 @@ def test_as_root_where_namespaces_are_not_permitted_nobody_runs_it(
 
 @only_root
 def test_as_root_programs_that_nobody_may_run_are_an_error_that_says_what_to_do(
-    place: Place, bare_path: Path, readable_programs: str
+    place: Place, bare_path: Path
 ) -> None:
     write_program(bare_path / "unshare", "echo Operation not permitted; exit 1")
-    Path(readable_programs).chmod(0o700)
-    message = place.failure(embedded=None, elsewhere=[readable_programs])
-    assert "put the environment where everybody may read it" in message
+    link_programs(bare_path / "closed", "initdb", "postgres")
+    (bare_path / "closed").chmod(0o700)
+    message = place.failure(embedded=None, elsewhere=[f"{bare_path}/closed"])
+    assert "Put the environment where everybody may read it" in message
     assert "set TEST_DATABASE_URL" in message
 
 
 @only_root
-def test_an_ordinary_user_runs_it_under_his_own_name(
+def test_as_an_ordinary_user_it_runs_under_that_user(
     place: Place, bare_path: Path, readable_programs: str
 ) -> None:
     nobody = pwd.getpwnam("nobody").pw_uid
@@ -314,9 +326,8 @@ def test_an_ordinary_user_runs_it_under_his_own_name(
         python=python_for(nobody), user=nobody, embedded=None, elsewhere=[readable_programs]
     )
     with run:
-        assert run.stdout
-        assert answer(("127.0.0.1", int(run.stdout.readline()))) == 1
-        (server,) = place.processes(naming=f"{readable_programs}/postgres")
+        assert answer(("127.0.0.1", port_of(run))) == 1
+        server, *_ = place.processes(naming=f"{readable_programs}/postgres -D")
         assert Path(f"/proc/{server}").stat().st_uid == nobody
     assert not place.processes()
     assert not place.files()
@@ -335,44 +346,61 @@ def python_for(user: int) -> str:
 # That nothing is left
 
 
-def kill(run: subprocess.Popen[str]) -> None:
-    run.kill()
-
-
-def kill_group(run: subprocess.Popen[str]) -> None:
-    os.killpg(run.pid, signal.SIGKILL)
-
-
-@pytest.mark.parametrize("end", [kill, kill_group])
-def test_a_kill_9_of_the_run_leaves_neither_process_nor_file(
-    place: Place, end: Callable[[subprocess.Popen[str]], None]
+def test_a_kill_9_of_the_run_or_of_its_group_leaves_neither_process_nor_file(
+    place: Place,
 ) -> None:
-    for _ in range(5):
-        with place.run() as run:
-            assert run.stdout
-            assert run.stdout.readline()
-            assert place.files()
-            end(run)
+    with ExitStack() as stack:
+        runs = [stack.enter_context(place.run()) for _ in range(5)]
+        for run in runs:
+            port_of(run)
+        assert len(place.files()) == len(runs)
+        for number, run in enumerate(runs):
+            if number % 2:
+                run.kill()
+            else:
+                os.killpg(run.pid, signal.SIGKILL)
             run.wait()
-            eventually(lambda: not place.processes() and not place.files())
+        eventually(lambda: not place.processes() and not place.files())
 
 
-def test_a_kill_9_while_the_server_starts_leaves_neither_process_nor_file(place: Place) -> None:
+def test_a_signal_that_ends_all_processes_leaves_no_file_either(place: Place) -> None:
     with place.run() as run:
-        eventually(lambda: bool(place.processes(naming="initdb")))
-        kill(run)
+        port_of(run)
+        for process in place.processes():
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
         run.wait()
         eventually(lambda: not place.processes() and not place.files())
 
 
-@pytest.mark.parametrize("child", ["with a forked child", "with a child program"])
-def test_a_child_that_outlives_the_run_does_not_keep_the_server(place: Place, child: str) -> None:
-    with place.run(child) as run:
-        assert run.stdout
-        assert run.stdout.readline()
-        kill(run)
+def test_a_kill_9_while_the_server_starts_leaves_neither_process_nor_file(place: Place) -> None:
+    with place.run() as run:
+        eventually(lambda: bool(place.processes(naming="/initdb --pgdata")))
+        run.kill()
+        run.wait()
+        eventually(lambda: not place.processes() and not place.files())
+
+
+def test_a_kill_9_while_the_server_hangs_leaves_neither_process_nor_file(
+    place: Place, bare_path: Path
+) -> None:
+    link_programs(bare_path, "postgres")
+    write_program(bare_path / "initdb", "exec /bin/sleep 300")
+    with place.run(embedded=None) as run:
+        eventually(lambda: bool(place.processes(naming="/bin/sleep")))
+        run.kill()
+        run.wait()
+        eventually(lambda: not place.processes() and not place.files())
+
+
+def test_children_that_outlive_the_run_do_not_keep_the_server(place: Place) -> None:
+    with place.run("with children") as run:
+        port_of(run)
+        run.kill()
         run.wait()
         eventually(lambda: not place.files())
+        # They live on: they read the standard input that they share with the run.
+        assert len(place.processes(naming="runner.py")) == 2
 
 
 @pytest.mark.skipif(

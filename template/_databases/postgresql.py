@@ -4,7 +4,7 @@ import asyncio
 import re
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 
 import sqlalchemy as sa
@@ -113,7 +113,7 @@ def partial_index(*columns: str, where: str, unique: bool = False) -> sa.Index:
 async def migration_connection(
     engine: AsyncEngine,
     patience: float,
-) -> AsyncIterator[AsyncConnection]:
+) -> AsyncGenerator[AsyncConnection]:
     """A connection to migrate on, while no other process migrates. `patience` is in seconds.
 
     The lock is polled for, on a connection of its own and in no transaction: one that waits would
@@ -134,7 +134,7 @@ async def migration_connection(
 
 
 @contextmanager
-def temporary_server() -> Iterator[sa.URL]:
+def temporary_server() -> Generator[sa.URL]:
     """A server for tests, gone afterwards. Raises NoServer, which names each way to get one."""
     with start(SERVER) as server:
         yield sa.make_url(f"{DRIVER}://postgres@{server.host}:{server.port}/postgres")

@@ -3,7 +3,7 @@
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def partial_index(*columns: str, where: str, unique: bool = False) -> sa.Index:
 async def migration_connection(
     engine: AsyncEngine,
     patience: float,
-) -> AsyncIterator[AsyncConnection]:
+) -> AsyncGenerator[AsyncConnection]:
     """A connection to migrate on. BEGIN IMMEDIATE is the lock: a second process waits for it.
 
     `patience` is in seconds. Foreign keys are off, since rebuilding a table drops the old one and
@@ -113,7 +113,7 @@ async def migration_connection(
 
 
 @contextmanager
-def temporary_server() -> Iterator[sa.URL]:
+def temporary_server() -> Generator[sa.URL]:
     """A place for test databases: a directory that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="sqlite-") as directory:
         yield sa.URL.create(DRIVER, database=f"{directory}/")

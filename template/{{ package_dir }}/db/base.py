@@ -22,6 +22,8 @@ NAMING_CONVENTION = {
     "pk": "pk_%(table_name)s",
 }
 
+metadata = sa.MetaData(naming_convention=NAMING_CONVENTION)
+
 JSONObject = dict[str, object]
 
 
@@ -54,7 +56,7 @@ def _enum_values(enum: type[Enum]) -> list[str]:
 class Base(AsyncAttrs, DeclarativeBase):
     """The base of the models. A model that needs the layer's mixins names them before it."""
 
-    metadata = sa.MetaData(naming_convention=NAMING_CONVENTION)
+    metadata = metadata
     type_annotation_map: ClassVar = {
         datetime: UTCDateTime,
         int: sa.BigInteger,

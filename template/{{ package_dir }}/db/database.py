@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import sqlalchemy as sa
-from sqlalchemy import event, orm
+from sqlalchemy import event, exc, orm
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.orm.session import JoinTransactionMode
@@ -85,7 +85,7 @@ class Database:
         return self._engine
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[AsyncSession]:
+    async def session(self) -> AsyncGenerator[AsyncSession]:
         """An ordinary session, for those who drive it themselves: rolled back at the end."""
         async with self._open_session() as session:
             yield session
@@ -96,7 +96,7 @@ class Database:
         *,
         isolation_level: str | None = None,
         read_only: bool = False,
-    ) -> AsyncIterator[AsyncSession]:
+    ) -> AsyncGenerator[AsyncSession]:
         """A unit of work: committed at the end, rolled back on any exception.
 
         With `read_only` the database itself refuses writes, and every read sees one moment.
@@ -121,7 +121,7 @@ class Database:
                     await connection.execute(sa.select(1))
         except TimeoutError:
             error = f"no answer within {patience} s"
-        except (DatabaseError, sa.exc.SQLAlchemyError, OSError) as problem:
+        except (DatabaseError, exc.SQLAlchemyError, OSError) as problem:
             error = str(problem)
         return Health(error is None, time.perf_counter() - began, error)
 

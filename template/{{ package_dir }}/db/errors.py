@@ -2,10 +2,8 @@
 
 from collections.abc import Iterable
 
-import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.schema import ColumnCollectionConstraint
 
 from . import dialect, driver
 
@@ -141,16 +139,14 @@ def translate(context: ExceptionContext) -> BaseException | None:
     original, wrapped = context.original_exception, context.sqlalchemy_exception
     code = driver.error_code(original) or ""
     if isinstance(wrapped, exc.IntegrityError) and code in _VIOLATIONS:
+        kind, table = _VIOLATIONS[code], _table(context)
         constraint, columns = dialect.violation(original)
-        table = _table(context)
-        return _VIOLATIONS[code](
-            wrapped,
-            constraint or _constraint_of(table, columns),
-            columns or _columns_of(table, constraint),
-        )
+        if not constraint and kind is UniqueViolation:
+            constraint = _constraint_of(table, columns)
+        return kind(wrapped, constraint, columns or _columns_of(table, constraint))
     if code in _FAILURES:
-        kind, message = _FAILURES[code]
-        return kind(f"{message} ({code})")
+        failure, message = _FAILURES[code]
+        return failure(f"{message} ({code})")
     if isinstance(original, TimeoutError):
         return QueryTimeout("the database did not answer within DATABASE_COMMAND_TIMEOUT")
     if context.is_disconnect or isinstance(original, OSError):
@@ -159,29 +155,21 @@ def translate(context: ExceptionContext) -> BaseException | None:
     return None
 
 
-def _table(context: ExceptionContext) -> sa.Table | None:
+def _table(context: ExceptionContext) -> object:
     """The table that the failed statement wrote to; at COMMIT there is no statement."""
     compiled = context.execution_context.compiled if context.execution_context else None
-    statement = compiled.statement if compiled else None
-    if isinstance(statement, sa.Insert | sa.Update | sa.Delete) and isinstance(
-        statement.table, sa.Table
-    ):
-        return statement.table
-    return None
+    return getattr(compiled.statement, "table", None) if compiled else None
 
 
-def _columns_of(table: sa.Table | None, name: str | None) -> tuple[str, ...]:
+def _columns_of(table: object, name: str | None) -> tuple[str, ...]:
     return next((columns for known, columns in _constraints(table) if known == name), ())
 
 
-def _constraint_of(table: sa.Table | None, fields: tuple[str, ...]) -> str | None:
+def _constraint_of(table: object, fields: tuple[str, ...]) -> str | None:
     return next((name for name, columns in _constraints(table) if columns == fields), None)
 
 
-def _constraints(table: sa.Table | None) -> Iterable[tuple[str, tuple[str, ...]]]:
+def _constraints(table: object) -> Iterable[tuple[str, tuple[str, ...]]]:
     """The names and columns of a table's constraints and indexes."""
-    if table is None:
-        return
-    for item in (*table.constraints, *table.indexes):
-        if isinstance(item, ColumnCollectionConstraint | sa.Index) and item.name:
-            yield str(item.name), tuple(column.key for column in item.columns)
+    for item in (*getattr(table, "constraints", ()), *getattr(table, "indexes", ())):
+        yield str(item.name), tuple(column.key for column in getattr(item, "columns", ()))

@@ -8,7 +8,6 @@ from typing import Literal
 import sqlalchemy as sa
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
-from sqlalchemy.pool import NullPool
 
 from . import dialect
 from .base import UTCDateTime
@@ -41,7 +40,7 @@ async def _migrate_locked(
     metadata: sa.MetaData | Sequence[sa.MetaData],
     settings: DatabaseSettings,
 ) -> None:
-    engine = create_engine(settings, poolclass=NullPool)
+    engine = create_engine(settings.model_copy(update={"pool_size": 0}))
     try:
         patience = settings.migration_timeout
         async with dialect.migration_connection(engine, patience) as connection:

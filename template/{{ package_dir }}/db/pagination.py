@@ -38,7 +38,7 @@ def sort_order(
     mapper: Mapper[M],
     sortable: Mapping[str, Column],
     names: Sequence[str],
-) -> list[Column]:
+) -> Sequence[Column]:
     """The columns to order by for names such as `-created_at`, where the minus means descending.
 
     The key comes last: rows that are equal in all else would wander between pages. Raises

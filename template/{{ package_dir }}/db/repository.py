@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, get_args, get
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase, selectinload
+from sqlalchemy.orm import DeclarativeBase, QueryableAttribute, selectinload
 from sqlalchemy.orm.interfaces import ORMOption
 
 from .errors import NotFound, UnknownField
@@ -109,10 +109,9 @@ class Repository(Generic[M]):
         found: dict[object, M] = {}
         for start in range(0, len(wanted), _KEYS_PER_STATEMENT):
             some = wanted[start : start + _KEYS_PER_STATEMENT]
-            for row in await self.session.scalars(self._select(self._has_key(some))):
-                found[_identity(row)] = row
-        identities = (key if isinstance(key, tuple) else (key,) for key in wanted)
-        return [found[identity] for identity in identities if identity in found]
+            rows = await self.session.scalars(self._select(self._has_key(some)))
+            found.update((_key_of(row), row) for row in rows)
+        return [found[key] for key in wanted if key in found]
 
     async def find(
         self,
@@ -200,18 +199,20 @@ class Repository(Generic[M]):
         """Load these relationships of a row in hand, anew if they were loaded before."""
         self.session.expire(row, relationships)
         options = [selectinload(getattr(self.model, name)) for name in relationships]
-        await self.session.scalars(self._select(self._has_key([_identity(row)]), options=options))
+        await self.session.scalars(self._select(self._has_key([_key_of(row)]), options=options))
         return row
 
     @property
-    def _key(self) -> tuple[sa.ColumnElement[Any], ...]:
-        return sa.inspect(self.model).primary_key
+    def _key(self) -> Sequence[QueryableAttribute[Any]]:
+        # Attributes rather than columns: only a statement on a model is filtered by do_orm_execute.
+        mapper = sa.inspect(self.model)
+        return [mapper.get_property_by_column(key).class_attribute for key in mapper.primary_key]
 
     def _has_key(self, keys: Sequence[object]) -> sa.ColumnElement[bool]:
-        if len(self._key) > 1:
-            return sa.tuple_(*self._key).in_(keys)
-        singles = [key[0] if isinstance(key, tuple) else key for key in keys]
-        return self._key[0].in_(singles) if len(singles) > 1 else self._key[0] == singles[0]
+        column, *others = self._key
+        if others:
+            return sa.tuple_(column, *others).in_(keys)
+        return column == keys[0] if len(keys) == 1 else column.in_(keys)
 
     def _select(self, *where: Criterion, options: Sequence[ORMOption] = ()) -> sa.Select[M]:
         return self._visible(self.statement().where(*where).options(*options))
@@ -238,5 +239,7 @@ class Repository(Generic[M]):
         }
 
 
-def _identity(row: DeclarativeBase) -> tuple[object, ...]:
-    return sa.inspect(row, raiseerr=True).identity or ()
+def _key_of(row: DeclarativeBase) -> object:
+    """The key of a row as `get` takes it: a tuple only where it has several columns."""
+    key: Sequence[object] = sa.inspect(row, raiseerr=True).identity or ()
+    return key[0] if len(key) == 1 else key

@@ -64,7 +64,7 @@ def start(program: ServerProgram) -> Generator[Server]:
         assert supervisor.stdin and supervisor.stdout
         # The server lives while this pipe is open: a forked child must not hold it open too.
         os.register_at_fork(after_in_child=supervisor.stdin.close)
-        report = json.loads(supervisor.stdout.readline() or '{"error": "its supervisor ended"}')
+        report = json.loads(supervisor.stdout.readline() or '{"error": "see standard error"}')
         if "error" in report:
             raise _no_server(program, f"{program.name} did not start: {report['error']}")
         yield Server("127.0.0.1", report["port"])
@@ -92,7 +92,7 @@ def _find(program: ServerProgram) -> ServerProgram:
 
 def _no_server(program: ServerProgram, problem: str) -> NoServer:
     url = "set TEST_DATABASE_URL to the URL of a server where databases may be created"
-    return NoServer("\n  or ".join([f"{problem}\n     {url}", *program.install]))
+    return NoServer("\n    or ".join([f"{problem}\nEither {url}", *program.install]))
 
 
 # From here on: the supervisor, a process of its own that outlives the tests by a moment.
@@ -116,7 +116,7 @@ def _supervise(program: ServerProgram) -> None:
             with _running(program.initialise, program.stop, identity) as process:
                 _wait(process, lambda: process.poll() == 0)
             _serve(program, identity)
-        except NoServer as error:
+        except (NoServer, OSError) as error:
             _report(error=str(error))
 
 
@@ -134,15 +134,19 @@ def _identity(program: ServerProgram) -> _Identity:
     nobody = pwd.getpwnam("nobody").pw_uid
     namespace = ("unshare", "--user", f"--map-user={nobody}", f"--map-group={nobody}", "--")
     # In a namespace root's own files stay readable, but containers seldom permit one.
+    problem: Exception | None = None
     for identity in (_Identity(prefix=namespace), _Identity(user=nobody)):
         os.chown(".", identity.user or 0, -1)
-        version = (program.serve[0], "--version")
-        with suppress(OSError, NoServer), _running(version, program.stop, identity) as process:
-            _wait(process, lambda: process.poll() == 0)
+        try:
+            version = (program.serve[0], "--version")
+            with _running(version, program.stop, identity) as process:
+                _wait(process, lambda: process.poll() == 0)
             return identity
+        except (NoServer, OSError) as error:
+            problem = error
     raise NoServer(
-        f"root may not run it, and the user nobody cannot run {program.serve[0]}: put the "
-        "environment where everybody may read it, such as /opt, or run the tests as another user"
+        f"root may not run it, and nobody cannot: {problem}\nPut the environment where everybody "
+        "may read it, such as /opt, or run the tests as an ordinary user."
     )
 
 
@@ -175,6 +179,7 @@ def _running(
             stdout=log,
             stderr=log,
             env=os.environ | {"LC_ALL": "C", "TZ": "UTC"},
+            # The number of the user serves for a group too, which need not exist.
             user=identity.user,
             group=identity.user,
             extra_groups=None if identity.user is None else (),
@@ -195,7 +200,7 @@ def _running(
 
 
 def _wait(process: subprocess.Popen[bytes], until: Callable[[], bool]) -> None:
-    """Return once it is so; NoServer if the process, a minute or the tests are over before."""
+    """Return once it is so. Raises NoServer if the process or the tests end first, or a minute."""
     deadline = time.monotonic() + 60
     over = False
     while not until():

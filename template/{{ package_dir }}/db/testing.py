@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from typing import Self
 from uuid import uuid4
 
@@ -20,7 +20,7 @@ from .settings import DatabaseSettings
 
 
 @pytest.fixture(scope="session")
-def database_server() -> Iterator[sa.URL]:
+def database_server() -> Generator[sa.URL]:
     """Where test databases are made: TEST_DATABASE_URL, else a server of the run's own."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
@@ -34,7 +34,7 @@ def database_server() -> Iterator[sa.URL]:
 async def database_settings(
     database_server: sa.URL,
     pytestconfig: pytest.Config,
-) -> AsyncIterator[DatabaseSettings]:
+) -> AsyncGenerator[DatabaseSettings]:
     """A database of the run's own, with the schema that `alembic upgrade head` makes."""
     name = f"test_{uuid4().hex}"
     settings = DatabaseSettings(url=await dialect.create_database(database_server, name))
@@ -49,7 +49,7 @@ async def database_settings(
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def _engine(database_settings: DatabaseSettings) -> AsyncIterator[AsyncEngine]:
+async def _engine(database_settings: DatabaseSettings) -> AsyncGenerator[AsyncEngine]:
     engine = create_engine(database_settings)
     yield engine
     await engine.dispose()
@@ -59,7 +59,7 @@ async def _engine(database_settings: DatabaseSettings) -> AsyncIterator[AsyncEng
 async def database(
     database_settings: DatabaseSettings,
     _engine: AsyncEngine,
-) -> AsyncIterator[Database]:
+) -> AsyncGenerator[Database]:
     """The database for one test: the code under test may commit, and nothing of it stays.
 
     Its sessions are savepoints in one transaction, so isolation levels and deferred constraints do
@@ -72,7 +72,7 @@ async def database(
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def session(database: Database) -> AsyncIterator[AsyncSession]:
+async def session(database: Database) -> AsyncGenerator[AsyncSession]:
     """A session on `database`."""
     async with database.session() as session:
         yield session

@@ -1,0 +1,47 @@
+# What there is to run. Each target finds or makes the environment that it needs, in .venv.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+# The first of these that is Python 3.11 or newer.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+.PHONY: help demo test lint servers clean
+
+help: ## what can be run
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
+
+demo: $(VENV)/ready ## generate a service, migrate it, and watch it work
+	@$(BIN)/python docs/demo.py
+
+test: $(VENV)/ready ## the tests: rendered services on SQLite and a real PostgreSQL
+	@$(BIN)/python -m pytest -n auto
+
+lint: $(VENV)/ready ## the checks of the template's own Python
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pyright
+
+servers: ## the database servers that do not come from PyPI, by apt, as root
+	@if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+		echo "Nothing was installed: as root on Debian this installs mariadb-server and pgbouncer."; \
+	else \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
+			--no-install-recommends mariadb-server pgbouncer; \
+	fi
+
+clean: ## remove what the other targets made
+	@rm -rf $(VENV) build
+
+$(VENV)/ready: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or say make PYTHON=..."; exit 1; }
+	@echo "Making the environment in $(VENV), with $(PYTHON) ..."
+	@rm -rf $(VENV)
+	@# Debian keeps what venv needs in a package of its own; uv brings it along.
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 \
+		|| uv venv --quiet --seed --clear --python $(PYTHON) $(VENV) 2>/dev/null \
+		|| { [ "$$(id -u)" = 0 ] && apt-get install -qq -y python3-venv >/dev/null \
+			&& $(PYTHON) -m venv --clear $(VENV); } \
+		|| { echo "A virtual environment cannot be made: install python3-venv, or uv."; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group dev
+	@touch $@

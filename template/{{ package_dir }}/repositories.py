@@ -1,0 +1,43 @@
+"""What this service asks of its tables, by name. Whoever opened the session commits."""
+
+import sqlalchemy as sa
+from sqlalchemy.orm import selectinload
+
+from .db import Page, Repository
+from .models import Post, Tag, User
+
+
+class UserRepository(Repository[User]):
+    sortable = {"created_at": User.created_at, "email": User.email, "name": User.name}
+    writable = {"email", "name"}
+
+    async def find_by_email(self, email: str) -> User | None:
+        return await self.find_one(User.email == email)
+
+
+class PostRepository(Repository[Post]):
+    sortable = {"created_at": Post.created_at, "title": Post.title}
+    writable = {"author_id", "title", "body", "status"}
+
+    async def published(
+        self,
+        *,
+        tag: str | None = None,
+        number: int = 1,
+        size: int = 20,
+    ) -> Page[Post]:
+        """A page of what readers see, newest first, each with its author and its tags."""
+        tagged = sa.true() if tag is None else Post.tags.any(Tag.name == tag)
+        return await self.page(
+            Post.is_published,
+            tagged,
+            number=number,
+            size=size,
+            sort=("-created_at",),
+            options=(selectinload(Post.author), selectinload(Post.tags)),
+        )
+
+
+class TagRepository(Repository[Tag]):
+    sortable = {"name": Tag.name}
+    writable = {"name"}

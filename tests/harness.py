@@ -1,0 +1,302 @@
+"""The words that the tests are written in: a template that renders, and the projects it makes."""
+
+import os
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from itertools import count
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from copier import Settings, run_copy, run_update
+from plumbum import local
+
+REPOSITORY = Path(__file__).parents[1]
+PROGRAMS = Path(sysconfig.get_path("scripts"))
+ANSWERS = ".copier-answers.yml"
+
+# Higher than any release, so that this is what a copy or an update takes when it is not told.
+SNAPSHOT = "v9999.0.0"
+
+_numbers = count()
+
+# Git as nobody has configured it: no hooks, no signatures, no name but ours.
+_GIT = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_AUTHOR_NAME": "Tests",
+    "GIT_AUTHOR_EMAIL": "tests@example.org",
+    "GIT_COMMITTER_NAME": "Tests",
+    "GIT_COMMITTER_EMAIL": "tests@example.org",
+}
+
+
+def isolate_git() -> None:
+    """Make every git of this process, and of Copier inside it, independent of the machine's."""
+    os.environ.update(_GIT)
+    # Copier runs git by plumbum, which keeps a copy of the environment from when it was imported.
+    local.env.update(_GIT)
+
+
+def is_ours(path: str) -> bool:
+    """Whether a path of a project is the template's: it lies in a folder named db."""
+    return "db" in PurePosixPath(path).parts[:-1]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What Copier makes of some answers: those it would store, and every value it computes."""
+
+    stored: Mapping[str, Any]
+    values: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+
+class Project:
+    """A generated project, which belongs to one test."""
+
+    def __init__(self, root: Path, answers: Answers) -> None:
+        self.root = root
+        self.answers = answers
+
+    @property
+    def tree(self) -> list[str]:
+        """The paths of its files, sorted."""
+        files = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
+        return sorted(path.as_posix() for path in files if path.parts[0] != ".git")
+
+    def __getitem__(self, path: str) -> str:
+        return (self.root / path).read_text("utf-8")
+
+    def __setitem__(self, path: str, text: str) -> None:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, "utf-8")
+
+    def __delitem__(self, path: str) -> None:
+        (self.root / path).unlink()
+
+    def contents(self) -> dict[str, str]:
+        """The text of each file."""
+        return {path: self[path] for path in self.tree}
+
+    def run(self, program: str, *arguments: str) -> str:
+        """The output of a program of the shared environment, which must end well."""
+        foreign = ("DATABASE_", "PYTEST_", "PYTHON", "VIRTUAL_ENV")
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(foreign)
+        }
+        package_dir = self.root / self.answers["package_dir"]
+        environment["PYTHONPATH"] = str(package_dir.parent)
+        environment["PATH"] = f"{PROGRAMS}{os.pathsep}{environment.get('PATH', os.defpath)}"
+        command = [str(PROGRAMS / program), *arguments]
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, f"{program} ended with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def commit(self) -> None:
+        """Commit everything, as its owner would."""
+        if not (self.root / ".git").exists():
+            git(self.root, "init", "--quiet")
+        git(self.root, "add", "--all")
+        git(self.root, "commit", "--quiet", "--allow-empty", "--message", "Work")
+
+    def update(
+        self, version: str | None = None, *, answers_file: str | None = None, **answers: object
+    ) -> None:
+        """`copier update`, by default to the newest version."""
+        worker = run_update(
+            self.root,
+            answers,
+            answers_file=answers_file,
+            vcs_ref=version,
+            settings=Settings(),
+            defaults=True,
+            overwrite=True,
+            quiet=True,
+        )
+        self.answers = _answers(worker.answers.combined, worker.answers.hidden)
+
+    @property
+    def changes(self) -> list[str]:
+        """What git sees that is not committed, as `git status` prints it."""
+        status = git(self.root, "status", "--porcelain", "--untracked-files=all")
+        return status.splitlines()
+
+    @property
+    def conflicts(self) -> list[str]:
+        """Files that an update could not merge, in whichever way it says so."""
+        unmerged = git(self.root, "diff", "--name-only", "--diff-filter=U").splitlines()
+        rejected = [path for path in self.tree if path.endswith(".rej")]
+        marked = [path for path in self.tree if "<<<<<<< " in self[path]]
+        return sorted({*unmerged, *rejected, *marked})
+
+
+class Template:
+    """This template as it lies in a git repository, with its releases."""
+
+    def __init__(self, repository: Path, scratch: Path) -> None:
+        self.repository = repository
+        self._scratch = scratch
+        self._rendered: dict[object, Project] = {}
+        # A template of nothing but questions: a hundred answers take a second.
+        self._questions = scratch / "questions" / repository.name
+        (self._questions / "template").mkdir(parents=True)
+        shutil.copy(repository / "copier.yml", self._questions)
+        worker = run_copy(str(self._questions), self._new(), pretend=True, defaults=True, quiet=True)
+        #: The settings of copier.yml, without their underscore, and its questions.
+        self.config: Mapping[str, Any] = worker.template.config_data
+        self.questions: Mapping[str, Mapping[str, Any]] = worker.template.questions_data
+
+    @classmethod
+    def snapshot(cls, scratch: Path) -> "Template":
+        """The working tree, tracked or not, as the newest release."""
+        repository = scratch / "template"
+        git(scratch, "clone", "--quiet", "--no-checkout", str(REPOSITORY), repository.name)
+        listed = git(REPOSITORY, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        for path in listed.split("\0"):
+            if path and (REPOSITORY / path).is_file():
+                (repository / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(REPOSITORY / path, repository / path)
+        _release(repository, SNAPSHOT)
+        return cls(repository, scratch)
+
+    def release(self, version: str, change: Callable[[Path], object]) -> "Template":
+        """A copy of this template with one release more, in which `change` was made."""
+        repository = self._new()
+        shutil.copytree(self.repository, repository)
+        change(repository)
+        _release(repository, version)
+        return Template(repository, self._scratch)
+
+    @property
+    def releases(self) -> list[str]:
+        """The versions that people may have generated a project from, before the newest."""
+        return git(self.repository, "tag", "--list", "v*", "--sort=version:refname").split()[:-1]
+
+    def lost_paths(self, **answers: object) -> dict[str, set[str]]:
+        """By release, the paths that the newest version does not emit any more."""
+        now = set(self.render(**answers).tree)
+        then = {version: self.render(version=version, **answers) for version in self.releases}
+        lost = {version: set(project.tree) - now for version, project in then.items()}
+        return {version: paths for version, paths in lost.items() if paths}
+
+    def ask(self, into: Path | None = None, **answers: object) -> Answers:
+        """Answer the questions, the rest by default, and render nothing."""
+        self._check(answers)
+        worker = run_copy(
+            str(self._questions),
+            into or self._new(),
+            answers,
+            settings=Settings(),
+            pretend=True,
+            defaults=True,
+            quiet=True,
+        )
+        return _answers(worker.answers.combined, worker.answers.hidden)
+
+    def tell(self, into: Path | None = None, **answers: object) -> str:
+        """What a copy with these answers prints when it is done."""
+        self._check(answers)
+        printed = StringIO()
+        with redirect_stdout(printed), redirect_stderr(printed):
+            run_copy(
+                str(self._questions),
+                into or self._new(),
+                answers,
+                settings=Settings(),
+                pretend=True,
+                defaults=True,
+            )
+        return printed.getvalue()
+
+    def render(
+        self,
+        into: Path | None = None,
+        version: str | None = None,
+        answers_file: str | None = None,
+        **answers: object,
+    ) -> Project:
+        """A project of its own, called Shop unless it is said otherwise."""
+        answers = {"project_name": "Shop", **answers}
+        self._check(answers)
+        if into is not None:
+            return self._render(into, version, answers_file, answers)
+        key = (version, answers_file, *sorted(answers.items()))
+        if key not in self._rendered:
+            self._rendered[key] = self._render(self._new(), version, answers_file, answers)
+        original = self._rendered[key]
+        return Project(shutil.copytree(original.root, self._new()), original.answers)
+
+    def _render(
+        self,
+        into: Path,
+        version: str | None,
+        answers_file: str | None,
+        answers: dict[str, object],
+    ) -> Project:
+        worker = run_copy(
+            str(self.repository),
+            into,
+            answers,
+            answers_file=answers_file,
+            vcs_ref=version,
+            settings=Settings(),
+            defaults=True,
+            overwrite=True,
+            quiet=True,
+        )
+        return Project(into, _answers(worker.answers.combined, worker.answers.hidden))
+
+    def _check(self, answers: Mapping[str, object]) -> None:
+        # Copier ignores an answer to no question: the test would vary nothing, and pass.
+        asked = {name for name, row in self.questions.items() if row.get("when") is not False}
+        unknown = sorted(answers.keys() - asked)
+        if unknown:
+            raise ValueError(f"no such question: {', '.join(unknown)}; there are {sorted(asked)}")
+
+    def _new(self) -> Path:
+        return self._scratch / f"{next(_numbers)}"
+
+
+def git(directory: Path, *arguments: str) -> str:
+    """The output of git in a directory."""
+    return subprocess.run(
+        ["git", *arguments],
+        cwd=directory,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+
+
+def _release(repository: Path, version: str) -> None:
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", version)
+    git(repository, "tag", version)
+
+
+def _answers(combined: Mapping[str, Any], hidden: set[str]) -> Answers:
+    # Copier's own values begin with an underscore, but for two functions that it still carries.
+    values = {
+        name: value
+        for name, value in combined.items()
+        if not name.startswith("_") and not callable(value)
+    }
+    stored = {name: value for name, value in values.items() if name not in hidden}
+    return Answers(stored=stored, values=values)

@@ -1,0 +1,423 @@
+"""What is asked, when, and how an answer is refused."""
+
+import ast
+import keyword
+import re
+import sys
+import tomllib
+from collections.abc import Callable
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from copier import Settings, run_copy
+from harness import ANSWERS, Answers, Project, Template
+from packaging.requirements import Requirement
+
+Ask = Callable[..., Answers]
+Render = Callable[..., Project]
+
+DEFAULT_PATH = {"project_name", "scope", "package", "driver", "key", "ci"}
+
+# Every choice that was ever offered. Copier replaces a stored answer that is no choice any more by
+# the default, without a word: so none is taken away.
+OFFERED = {
+    "scope": ["service", "layer"],
+    "driver": ["aiosqlite", "asyncpg"],
+    "pool": ["web", "worker", "serverless", "custom"],
+    "key": ["uuid7", "bigint"],
+    "ci": ["none", "github"],
+}
+
+# Names that people give, and that break what does not expect them.
+ODD_NAMES = [
+    "x",
+    "x" * 60,
+    "9" * 60,
+    "123",
+    "class",
+    "Json",
+    "tests",
+    "日本",
+    "Café Noir",
+    "Smile 🙂 👩‍💻",
+    "İstanbul",
+    "Rock 'n' \"Roll\"",
+    'She said "hi"',
+    "back\\slash\\",
+    "{{ 1 }} {% raw %} {#",
+    "${HOME} %(here)s $(id)",
+    "# not: a, [comment]",
+    "-",
+    '"""',
+]
+
+
+# What is asked.
+
+
+def test_six_questions_are_asked_when_all_is_left_to_the_defaults(ask: Ask) -> None:
+    assert ask().stored.keys() == DEFAULT_PATH
+
+
+def test_a_server_adds_the_question_of_the_pool(ask: Ask) -> None:
+    assert ask(driver="asyncpg").stored.keys() == DEFAULT_PATH | {"pool"}
+
+
+def test_a_custom_pool_adds_its_five_numbers(ask: Ask) -> None:
+    numbers = {"pool_size", "max_overflow", "pool_timeout", "pool_recycle", "pool_pre_ping"}
+    asked = ask(driver="asyncpg", pool="custom").stored.keys()
+    assert asked == DEFAULT_PATH | {"pool"} | numbers
+
+
+def test_a_layer_adds_the_question_where_the_package_is(ask: Ask) -> None:
+    assert ask(scope="layer").stored.keys() == DEFAULT_PATH | {"package_dir"}
+
+
+@pytest.mark.parametrize("question", OFFERED)
+def test_every_choice_that_was_ever_offered_is_still_accepted(ask: Ask, question: str) -> None:
+    server = {"driver": "asyncpg"} if question == "pool" else {}
+    for choice in OFFERED[question]:
+        assert ask(**server, **{question: choice})[question] == choice
+
+
+def test_the_choices_of_the_driver_are_the_rows_of_the_driver_table(ask: Ask) -> None:
+    with pytest.raises(ValueError, match="Invalid choice") as refusal:
+        ask(driver="sqlite3")
+    offered = ast.literal_eval(str(refusal.value).partition(" is not in ")[2])
+    assert offered == list(ask()["drivers"])
+
+
+def test_a_test_that_answers_a_question_that_does_not_exist_is_refused(ask: Ask) -> None:
+    with pytest.raises(ValueError, match="no such question: drivers, speed; there are"):
+        ask(speed="high", drivers={})
+
+
+# What the answers come to.
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_any_project_name_has_a_legal_package_as_its_default(ask: Ask, name: str) -> None:
+    answers = ask(project_name=name)
+    # Given by hand it meets the validator, as a default does too.
+    assert ask(package=answers["package"])["package"] == answers["package"]
+    assert ast.literal_eval(answers["project_literal"]) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("My Service", "my_service"),
+        ("  a--B!".strip(), "a_b"),
+        ("123", "service_123"),
+        ("日本", "service"),
+        ("class", "class_service"),
+        ("SQLAlchemy", "sqlalchemy_service"),
+    ],
+)
+def test_the_default_package_is_the_project_name_in_small_letters(
+    ask: Ask, name: str, package: str
+) -> None:
+    assert ask(project_name=name)["package"] == package
+
+
+@pytest.mark.parametrize(
+    ("package", "distribution"),
+    [("shop", "shop"), ("my_shop", "my-shop"), ("_x1_", "x1"), ("Shop__2", "shop-2")],
+)
+def test_the_distribution_has_a_name_that_pypi_allows(
+    ask: Ask, package: str, distribution: str
+) -> None:
+    assert ask(package=package)["dist_name"] == distribution
+
+
+def test_the_project_name_is_written_in_the_quotes_that_ruff_would_choose(ask: Ask) -> None:
+    assert ask(project_name="it's")["project_literal"] == '"it\'s"'
+    assert ask(project_name='"it"')["project_literal"] == "'\"it\"'"
+    assert ask(project_name="\"it's\"")["project_literal"] == "'\"it\\'s\"'"
+
+
+@pytest.mark.parametrize(
+    ("driver", "url"),
+    [
+        ("aiosqlite", "sqlite+aiosqlite:///shop.db"),
+        ("asyncpg", "postgresql+asyncpg://shop@localhost:5432/shop"),
+    ],
+)
+def test_the_default_url_is_on_this_machine_and_holds_no_password(
+    ask: Ask, driver: str, url: str
+) -> None:
+    assert ask(package="shop", driver=driver)["url"] == url
+
+
+@pytest.mark.parametrize("pool", ["web", "worker", "serverless"])
+def test_the_numbers_of_a_pool_are_computed_so_that_better_ones_reach_everyone(
+    ask: Ask, pool: str
+) -> None:
+    answers = ask(driver="asyncpg", pool=pool)
+    assert answers["pool_values"] == answers["pools"][pool]
+    assert "pool_size" not in answers.stored
+
+
+def test_the_numbers_of_a_custom_pool_begin_with_those_of_the_web_pool(ask: Ask) -> None:
+    answers = ask(driver="asyncpg", pool="custom")
+    assert answers["pool_values"] == answers["pools"]["web"]
+
+
+def test_the_numbers_of_a_custom_pool_are_those_that_were_given(ask: Ask) -> None:
+    answers = ask(
+        driver="asyncpg",
+        pool="custom",
+        pool_size=7,
+        max_overflow=0,
+        pool_timeout=1,
+        pool_recycle=-1,
+        pool_pre_ping=False,
+    )
+    assert answers["pool_values"] == {
+        "size": 7,
+        "max_overflow": 0,
+        "timeout": 1,
+        "recycle": -1,
+        "pre_ping": False,
+    }
+
+
+def test_a_database_without_a_server_has_a_pool_of_its_own_whatever_is_answered(ask: Ask) -> None:
+    answers = ask(driver="aiosqlite", pool="serverless")
+    assert answers["pool_values"] == answers["pools"]["embedded"]
+
+
+@pytest.mark.parametrize(
+    ("key", "key_type", "keyed"), [("uuid7", "UUID", "UUIDKeyed"), ("bigint", "int", "BigIntKeyed")]
+)
+def test_the_key_decides_the_type_and_the_mixin(
+    ask: Ask, key: str, key_type: str, keyed: str
+) -> None:
+    answers = ask(key=key)
+    assert (answers["key_type"], answers["keyed"]) == (key_type, keyed)
+
+
+def test_a_service_has_its_package_in_src(ask: Ask) -> None:
+    assert ask(package="shop")["package_dir"] == "src/shop"
+
+
+@pytest.mark.parametrize("package_dir", ["shop", "src/shop", "libs/core-1.0/src/shop", "_a/b.c/shop"])
+def test_a_layer_goes_where_the_package_is(ask: Ask, package_dir: str) -> None:
+    answers = ask(scope="layer", package="shop", package_dir=package_dir)
+    assert answers["package_dir"] == package_dir
+
+
+# How an answer is refused.
+
+
+@pytest.mark.parametrize("name", ["", " ", " x", "x ", "x" * 61])
+def test_a_project_name_that_is_empty_or_too_long_is_refused(ask: Ask, name: str) -> None:
+    with pytest.raises(ValueError, match="1 to 60 characters, and no space at either end"):
+        ask(project_name=name)
+
+
+@pytest.mark.parametrize("character", ["\n", "\r", "\t", "\0", "\x1b", "\x7f", "\u2028", "\u202e"])
+def test_a_project_name_that_is_not_one_printable_line_is_refused(
+    ask: Ask, character: str
+) -> None:
+    with pytest.raises(ValueError, match="one line of printable characters"):
+        ask(project_name=f"a{character}b")
+
+
+@pytest.mark.parametrize("package", ["", "1a", "a-b", "a.b", "a b", "ünder", "x\n", "x" * 61, "{{ 1 }}"])
+def test_a_package_that_cannot_be_imported_is_refused(ask: Ask, package: str) -> None:
+    with pytest.raises(ValueError, match="1 to 60 ASCII letters, digits and underscores"):
+        ask(package=package)
+
+
+@pytest.mark.parametrize("package", ["_", "_1", "__x", "__future__", "__main__"])
+def test_a_package_that_is_all_but_a_name_is_refused(ask: Ask, package: str) -> None:
+    with pytest.raises(ValueError, match="at least one letter, and at most one underscore"):
+        ask(package=package)
+
+
+@pytest.mark.parametrize(
+    ("package", "kind"),
+    [
+        ("class", "a Python keyword"),
+        ("true", "a Python keyword"),
+        ("json", "a module of the standard library"),
+        ("cProfile", "a module of the standard library"),
+        ("sqlalchemy", "the name of a dependency"),
+        ("asyncmy", "the name of a dependency"),
+        ("db", "a name of the project's own layout"),
+        ("DB", "a name of the project's own layout"),
+        ("tests", "a name of the project's own layout"),
+        ("migrations", "a name of the project's own layout"),
+    ],
+)
+def test_a_package_whose_name_is_taken_is_refused(ask: Ask, package: str, kind: str) -> None:
+    with pytest.raises(ValueError, match=rf"{package} is {kind}: take another name, such as"):
+        ask(package=package)
+
+
+def test_a_package_whose_distribution_would_be_a_dependency_is_refused(ask: Ask) -> None:
+    with pytest.raises(ValueError, match="_PyTest__Asyncio_ is too close to pytest_asyncio, the"):
+        ask(package="_PyTest__Asyncio_")
+
+
+@pytest.mark.parametrize("package", ["_x1_", "x", "X", "match", "Shop", "x" * 60])
+def test_a_package_that_is_merely_unusual_is_accepted(ask: Ask, package: str) -> None:
+    assert ask(package=package)["package"] == package
+
+
+def test_no_keyword_and_no_standard_module_can_be_a_package(ask: Ask) -> None:
+    answers = ask()
+    names = {*keyword.kwlist, *sys.stdlib_module_names}
+    assert {name for name in names if not _is_refused(name, answers)} == set()
+
+
+def test_no_dependency_of_the_service_can_be_its_package(ask: Ask, render: Render) -> None:
+    answers = ask()
+    project = tomllib.loads(render()["pyproject.toml"])
+    names = {Requirement(line).name for line in project["project"]["dependencies"]}
+    names |= {Requirement(line).name for line in project["dependency-groups"]["dev"]}
+    names |= {Requirement(row["requirement"]).name for row in answers["drivers"].values()}
+    modules = {
+        module
+        for module, distributions in packages_distributions().items()
+        if module.isidentifier() and names.intersection(distributions)
+    }
+    assert {name for name in names | modules if not _is_refused(name, answers)} == set()
+
+
+@pytest.mark.parametrize(
+    "package_dir",
+    [
+        "",
+        "/src/shop",
+        "../shop",
+        "src/../shop",
+        "./src/shop",
+        "src//shop",
+        "src/shop/",
+        "src\\shop",
+        "C:/shop",
+        "src/shop\n",
+        "src/other",
+        "src/workshop2",
+        "db/shop",
+        "ünder/shop",
+        ".hidden/shop",
+    ],
+)
+def test_a_package_dir_that_is_not_a_plain_path_to_the_package_is_refused(
+    ask: Ask, package_dir: str
+) -> None:
+    with pytest.raises(ValueError, match="a path inside the project that ends in shop"):
+        ask(scope="layer", package="shop", package_dir=package_dir)
+
+
+def test_a_package_dir_for_a_service_is_refused_since_it_would_be_forgotten(ask: Ask) -> None:
+    with pytest.raises(ValueError, match="package_dir is for scope=layer"):
+        ask(package="shop", package_dir="lib/shop")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("pool_size", "0", "from 1 to 500"),
+        ("pool_size", "501", "from 1 to 500"),
+        ("pool_size", "many", "from 1 to 500"),
+        ("pool_size", "5.5", "from 1 to 500"),
+        ("max_overflow", "-1", "from 0 to 500"),
+        ("max_overflow", "501", "from 0 to 500"),
+        ("pool_timeout", "0", "from 1 to 300"),
+        ("pool_timeout", "301", "from 1 to 300"),
+        ("pool_recycle", "59", "from 60 to 86400, or -1 for never"),
+        ("pool_recycle", "86401", "from 60 to 86400, or -1 for never"),
+        ("pool_recycle", "-2", "from 60 to 86400, or -1 for never"),
+        ("pool_recycle", "", "from 60 to 86400, or -1 for never"),
+    ],
+)
+def test_a_number_of_the_pool_that_is_out_of_range_is_refused(
+    ask: Ask, name: str, value: str, allowed: str
+) -> None:
+    with pytest.raises(ValueError, match=f"{name} is a whole number.* {re.escape(allowed)}"):
+        ask(driver="asyncpg", pool="custom", **{name: value})
+
+
+def test_a_refused_answer_leaves_nothing_behind(template: Template, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a Python keyword"):
+        template.render(tmp_path / "new", package="class")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("theirs", ["src/shop/db/models.py", "src/shop/db.py", "src/shop/db/a/b.py"])
+@pytest.mark.parametrize("scope", ["service", "layer"])
+def test_a_db_that_is_not_ours_is_refused_before_anything_is_written(
+    template: Template, tmp_path: Path, scope: str, theirs: str
+) -> None:
+    _write(tmp_path / theirs)
+    with pytest.raises(ValueError, match="src/shop/db.* exists and is not this template's"):
+        template.render(tmp_path, scope=scope)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / theirs]
+
+
+def test_tests_of_theirs_in_tests_db_are_refused_too(template: Template, tmp_path: Path) -> None:
+    _write(tmp_path / "tests/db/test_models.py")
+    with pytest.raises(ValueError, match="tests/db exists and is not this template's"):
+        template.ask(tmp_path, scope="layer")
+
+
+def test_a_project_whose_path_looks_like_a_pattern_is_looked_at_all_the_same(
+    template: Template, tmp_path: Path
+) -> None:
+    project = tmp_path / "a[b]*?"
+    _write(project / "src/shop/db/models.py")
+    with pytest.raises(ValueError, match="exists and is not this template's"):
+        template.ask(project, scope="layer", package="shop")
+
+
+def test_the_answers_of_another_template_are_not_taken_for_ours(
+    template: Template, tmp_path: Path
+) -> None:
+    (tmp_path / ANSWERS).write_text("_src_path: gh:somebody/else\nproject_name: Theirs\n")
+    with pytest.raises(ValueError, match="another template: add `--answers-file .copier-answers.d"):
+        template.render(tmp_path, scope="layer")
+    project = template.render(tmp_path, scope="layer", answers_file=".copier-answers.db.yml")
+    assert project.answers["project_name"] == "Shop"
+    assert project[ANSWERS].endswith("Theirs\n")
+
+
+def test_a_first_copy_says_nothing_of_an_answers_file_that_is_missing(
+    template: Template, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    run_copy(str(template.repository), tmp_path, settings=Settings(), defaults=True, quiet=True)
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+# Words from people never become code.
+
+
+@pytest.mark.parametrize("name", ["Rock 'n' \"\"\"Roll\\", "{{ 1 }} {% raw %} # é 日本 🙂", '"' * 60])
+def test_an_odd_project_name_stays_a_text_in_every_file(render: Render, name: str) -> None:
+    project = render(project_name=name, package="shop", driver="asyncpg", ci="github")
+    for path in project.tree:
+        if path.endswith(".py"):
+            ast.parse(project[path])
+        if path.endswith(".toml"):
+            tomllib.loads(project[path])
+    settings = ast.parse(project["src/shop/db/settings.py"])
+    texts = {node.value for node in ast.walk(settings) if isinstance(node, ast.Constant)}
+    assert name in texts
+
+
+def _write(file: Path) -> None:
+    file.parent.mkdir(parents=True)
+    file.write_text("theirs = True\n")
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "_", name).strip("_").lower()
+
+
+def _is_refused(name: str, answers: Answers) -> bool:
+    reserved = " ".join(answers["reserved"].values()).split()
+    return name.startswith("__") or name.lower() in reserved or _normal(name) in reserved

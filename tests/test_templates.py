@@ -1,0 +1,236 @@
+"""What the files of the template are themselves held to, before anything is rendered."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from harness import ANSWERS, PROGRAMS, REPOSITORY, Answers, Project, Template, is_ours
+from jinja2 import Environment, meta
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+Ask = Callable[..., Answers]
+Render = Callable[..., Project]
+
+# The folder beside template/ that holds the modules of each kind, and the table of their rows.
+KINDS = {"_drivers": "drivers", "_databases": "databases"}
+
+# What `_exclude` may name with no default: all of it is known to every release.
+KNOWN_SINCE_THE_FIRST_RELEASE = {
+    "_copier_operation",
+    "ci",
+    "database",
+    "databases",
+    "destination",
+    "package_dir",
+    "scope",
+    "seeds",
+}
+
+
+@pytest.fixture(scope="session")
+def files(template: Template) -> dict[str, str]:
+    """The text of every template, by its path below template/."""
+    root = template.repository / "template"
+    paths = [path for path in root.rglob("*") if path.is_file()]
+    return {path.relative_to(root).as_posix(): path.read_text("utf-8") for path in paths}
+
+
+# Jinja.
+
+
+def test_python_holds_two_jinja_statements_the_includes(files: dict[str, str]) -> None:
+    statements = {
+        path: re.findall(r"\{[%#].*?[%#]\}", text, re.DOTALL)
+        for path, text in files.items()
+        if ".py" in Path(path).suffixes
+    }
+    assert {path: found for path, found in statements.items() if found} == {
+        "{{ package_dir }}/db/dialect.py.jinja": [
+            '{% include "template/_databases/" ~ database ~ ".py" %}'
+        ],
+        "{{ package_dir }}/db/driver.py.jinja": [
+            '{% include "template/_drivers/" ~ driver ~ ".py" %}'
+        ],
+    }
+
+
+def test_the_includes_stand_alone_in_their_files(files: dict[str, str]) -> None:
+    for name in ("dialect", "driver"):
+        assert files["{{ package_dir }}/db/" + f"{name}.py.jinja"].count("\n") == 1
+
+
+def test_a_template_that_holds_no_jinja_has_no_suffix(files: dict[str, str]) -> None:
+    assert [
+        path for path, text in files.items() if path.endswith(".jinja") and "{" + "{" not in text
+        and "{%" not in text
+    ] == []
+
+
+def test_the_project_name_enters_code_only_through_a_filter(files: dict[str, str]) -> None:
+    raw = re.compile(r"\{\{\s*project_name\s*\}\}")
+    prose = {"README.md.jinja"}
+    assert [path for path, text in files.items() if raw.search(text)] in ([], sorted(prose))
+
+
+def test_plain_python_passes_ruff_as_it_lies() -> None:
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [PROGRAMS / "ruff", *command, "--no-cache", "template"],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+
+
+def test_every_module_of_the_layer_says_in_its_first_line_what_it_is_for(
+    files: dict[str, str],
+) -> None:
+    modules = {path: text for path, text in files.items() if ".py" in Path(path).suffixes}
+    silent = [path for path, text in modules.items() if not text.startswith(('"""', "{% include"))]
+    assert silent == []
+
+
+# copier.yml.
+
+
+def test_nothing_runs_when_a_project_is_made(template: Template) -> None:
+    assert template.config.keys().isdisjoint({"tasks", "jinja_extensions"})
+
+
+def test_a_step_of_an_update_names_the_version_that_it_belongs_to(template: Template) -> None:
+    # Without one every update would ask for trust.
+    assert all("version" in step for step in template.config.get("migrations", []))
+
+
+def test_every_question_has_a_default(template: Template) -> None:
+    assert [name for name, row in template.questions.items() if "default" not in row] == []
+
+
+def test_every_question_that_is_asked_is_a_whole_question(template: Template) -> None:
+    asked = {name: row for name, row in template.questions.items() if row.get("when") is not False}
+    assert [name for name, row in asked.items() if "?" not in row.get("help", "")] == []
+
+
+def test_every_choice_says_when_to_take_it(template: Template, ask: Ask) -> None:
+    choices = [row["choices"] for row in template.questions.values() if "choices" in row]
+    listed = [label for each in choices if isinstance(each, dict) for label in each]
+    listed += [row["choice"] for row in ask()["drivers"].values()]
+    assert [label for label in listed if ": " not in label] == []
+
+
+def test_no_secret_is_asked(template: Template) -> None:
+    secret = re.compile("password|secret|token|url|credential|api_?key")
+    asked = {name: row for name, row in template.questions.items() if row.get("when") is not False}
+    assert [name for name, row in asked.items() if secret.search(name) or "secret" in row] == []
+
+
+def test_the_answers_file_holds_the_answers_and_where_they_were_given(render: Render) -> None:
+    project = render(driver="asyncpg")
+    names = re.findall(r"^(\w+):", project[ANSWERS], re.MULTILINE)
+    assert set(names) == {"_commit", "_src_path", *project.answers.stored}
+
+
+def test_the_exclusions_name_nothing_that_an_older_release_does_not_know(
+    template: Template,
+) -> None:
+    # An update renders them with the values of the release that the project comes from.
+    environment = Environment(extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"])
+    (block,) = template.config["exclude"]
+    named = meta.find_undeclared_variables(environment.parse(block))
+    with_default = set(re.findall(r"(\w+)\s*\|\s*default\(", block))
+    assert named - with_default <= KNOWN_SINCE_THE_FIRST_RELEASE
+
+
+def test_the_oldest_copier_is_the_one_that_is_installed_or_older(template: Template) -> None:
+    oldest = Version(template.config["min_copier_version"])
+    assert oldest <= Version(version("copier"))
+    groups = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
+    (required,) = [line for line in groups["dev"] if Requirement(line).name == "copier"]
+    assert required == f"copier>={oldest}"
+
+
+@pytest.mark.parametrize("driver", ["aiosqlite", "asyncpg"])
+def test_the_owner_of_a_layer_is_told_to_add_what_a_service_depends_on(
+    template: Template, driver: str
+) -> None:
+    service = tomllib.loads(template.render(driver=driver)["pyproject.toml"])
+    needed = set(service["project"]["dependencies"])
+    message = template.tell(scope="layer", driver=driver)
+    told = set(re.findall(r'"([\w-]+(?:\[\w+\])?>=[^"]*)"', message))
+    assert needed <= told <= needed | set(service["dependency-groups"]["dev"])
+
+
+def test_the_owner_of_a_service_is_told_which_commands_come_next(
+    template: Template, tmp_path: Path
+) -> None:
+    lines = template.tell(tmp_path / "my shop", project_name="Shop").splitlines()
+    assert [line.strip() for line in lines if line.startswith("    ")] == [
+        f"cd '{tmp_path}/my shop'",
+        'git init && git add . && git commit --message "Generate the service"',
+        "uv sync",
+        "uv run pytest",
+        "uv run alembic upgrade head",
+    ]
+
+
+# The tables and their modules.
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_row_has_its_module_and_every_module_its_row(
+    ask: Ask, files: dict[str, str], kind: str
+) -> None:
+    modules = {Path(path).stem for path in files if path.startswith(f"{kind}/")}
+    assert modules == set(ask()[KINDS[kind]])
+
+
+def test_every_driver_names_a_database_of_the_table(ask: Ask) -> None:
+    answers = ask()
+    assert {row["database"] for row in answers["drivers"].values()} == set(answers["databases"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_module_of_a_kind_offers_the_same(files: dict[str, str], kind: str) -> None:
+    offers = {path: _offers(text) for path, text in files.items() if path.startswith(f"{kind}/")}
+    first, *others = offers
+    for other in others:
+        assert offers[other] == offers[first], f"{other} offers other things than {first}"
+
+
+def test_only_three_modules_and_the_server_tell_the_drivers_apart(
+    ask: Ask, render: Render
+) -> None:
+    projects = [render(driver=driver) for driver in ask()["drivers"]]
+    layers = [
+        {path: text for path, text in project.contents().items() if is_ours(path)}
+        for project in projects
+    ]
+    paths = {path for layer in layers for path in layer}
+    different = {path for path in paths if len({layer.get(path) for layer in layers}) > 1}
+    assert different == {
+        f"src/shop/db/{name}.py" for name in ("dialect", "driver", "servers", "settings")
+    }
+
+
+def _offers(source: str) -> dict[str, str]:
+    """The public names of a module: functions and classes with what they take, the rest by name."""
+    offered: dict[str, str] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            returns = ast.unparse(node.returns) if node.returns else ""
+            kind = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
+            offered[node.name] = f"{kind} ({ast.unparse(node.args)}) -> {returns}"
+        elif isinstance(node, ast.ClassDef):
+            offered[node.name] = "class"
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            offered |= {target.id: "" for target in targets if isinstance(target, ast.Name)}
+    return {name: what for name, what in offered.items() if not name.startswith("_")}

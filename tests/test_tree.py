@@ -1,0 +1,145 @@
+"""Which files a project gets, and whose each of them is."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness import ANSWERS, Answers, Project, Template, is_ours
+
+Ask = Callable[..., Answers]
+Render = Callable[..., Project]
+
+OURS = [
+    "src/shop/db/__init__.py",
+    "src/shop/db/base.py",
+    "src/shop/db/database.py",
+    "src/shop/db/dialect.py",
+    "src/shop/db/driver.py",
+    "src/shop/db/engine.py",
+    "src/shop/db/errors.py",
+    "src/shop/db/migrate.py",
+    "src/shop/db/mixins.py",
+    "src/shop/db/pagination.py",
+    "src/shop/db/repository.py",
+    "src/shop/db/ruff.toml",
+    "src/shop/db/settings.py",
+    "src/shop/db/testing.py",
+]
+
+THEIRS = [
+    ".env.example",
+    ".gitignore",
+    "README.md",
+    "alembic.ini",
+    "migrations/env.py",
+    "migrations/script.py.mako",
+    "migrations/versions/0001_starter.py",
+    "pyproject.toml",
+    "src/shop/__init__.py",
+    "src/shop/models.py",
+    "src/shop/py.typed",
+    "src/shop/repositories.py",
+    "tests/__init__.py",
+    "tests/conftest.py",
+    "tests/test_models.py",
+]
+
+# For a database that has a server: where the tests find one, and one for development.
+SERVER = ["compose.yaml", "src/shop/db/servers.py"]
+
+# What a project that exists is given too, where it has none.
+WITH_A_LAYER = [
+    "alembic.ini",
+    "migrations/env.py",
+    "migrations/script.py.mako",
+    "tests/conftest.py",
+]
+
+ALL_ANSWERS: list[dict[str, str]] = [
+    {"scope": scope, "driver": driver, "ci": ci}
+    for scope in ("service", "layer")
+    for driver in ("aiosqlite", "asyncpg")
+    for ci in ("none", "github")
+]
+
+
+def test_a_service_on_sqlite(render: Render) -> None:
+    assert render(driver="aiosqlite").tree == sorted([ANSWERS, *OURS, *THEIRS])
+
+
+def test_a_service_on_postgresql(render: Render) -> None:
+    assert render(driver="asyncpg").tree == sorted([ANSWERS, *OURS, *THEIRS, *SERVER])
+
+
+def test_a_service_with_continuous_integration(render: Render) -> None:
+    added = ".github/workflows/ci.yml"
+    assert render(ci="github").tree == sorted([ANSWERS, *OURS, *THEIRS, added])
+
+
+def test_a_layer(render: Render) -> None:
+    assert render(scope="layer").tree == sorted([ANSWERS, *OURS, *WITH_A_LAYER])
+
+
+def test_a_layer_on_postgresql_adds_what_its_tests_need_and_no_more(render: Render) -> None:
+    project = render(scope="layer", driver="asyncpg", ci="github")
+    assert project.tree == sorted([ANSWERS, *OURS, *WITH_A_LAYER, "src/shop/db/servers.py"])
+
+
+def test_a_layer_lies_where_its_package_is(render: Render) -> None:
+    project = render(scope="layer", package_dir="libs/shop")
+    moved = [path.replace("src/shop/", "libs/shop/") for path in OURS]
+    assert project.tree == sorted([ANSWERS, *moved, *WITH_A_LAYER])
+
+
+@pytest.mark.parametrize("answers", ALL_ANSWERS, ids=lambda answers: "-".join(answers.values()))
+def test_no_folder_is_left_empty(render: Render, answers: dict[str, str]) -> None:
+    folders = [path for path in render(**answers).root.rglob("*") if path.is_dir()]
+    assert [folder for folder in folders if not any(folder.iterdir())] == []
+
+
+def test_the_list_of_seeds_is_all_that_lies_in_no_folder_named_db(ask: Ask, render: Render) -> None:
+    everything = {path for answers in ALL_ANSWERS for path in render(**answers).tree}
+    seeds = ask(package="shop")["seeds"]
+    listed = [*seeds["layer"], *seeds["service"]]
+    assert sorted(listed) == sorted(
+        path for path in everything if not is_ours(path) and path != ANSWERS
+    )
+
+
+@pytest.mark.parametrize("scope", ["service", "layer"])
+def test_a_copy_into_a_project_that_exists_leaves_its_files_as_they_are(
+    template: Template, render: Render, tmp_path: Path, scope: str
+) -> None:
+    theirs = [path for path in render(scope="service").tree if not is_ours(path)]
+    theirs.remove(ANSWERS)
+    for path in [*theirs, "src/shop/views.py", "tests/test_views.py"]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(f"theirs: {path}\n")
+    project = template.render(tmp_path, scope=scope)
+    assert project["src/shop/views.py"] == "theirs: src/shop/views.py\n"
+    assert {path: project[path] for path in theirs} == {path: f"theirs: {path}\n" for path in theirs}
+    assert project["src/shop/db/engine.py"] == render()["src/shop/db/engine.py"]
+
+
+def test_a_copy_into_a_project_that_exists_gives_it_what_it_lacks(
+    template: Template, tmp_path: Path
+) -> None:
+    (tmp_path / "alembic.ini").write_text("theirs\n")
+    (tmp_path / "pyproject.toml").write_text("# theirs\n")
+    project = template.render(tmp_path, scope="layer")
+    assert project.tree == sorted([ANSWERS, *OURS, *WITH_A_LAYER, "pyproject.toml"])
+
+
+def test_a_second_copy_of_a_layer_knows_its_own_folders(
+    template: Template, tmp_path: Path
+) -> None:
+    first = template.render(tmp_path, scope="layer").contents()
+    del first[ANSWERS]
+    (tmp_path / ANSWERS).unlink()
+    assert first.items() <= template.render(tmp_path, scope="layer").contents().items()
+
+
+@pytest.mark.parametrize("answers", ALL_ANSWERS, ids=lambda answers: "-".join(answers.values()))
+def test_no_path_of_any_release_is_gone(template: Template, answers: dict[str, str]) -> None:
+    # An update would delete it, with its owner's edits and without a word.
+    assert template.lost_paths(**answers) == {}

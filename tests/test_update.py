@@ -1,0 +1,207 @@
+"""What `copier update` brings, years later, and what it leaves alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from harness import ANSWERS, SNAPSHOT, Project, Template, git, is_ours
+
+NEXT = "v9999.1.0"
+LAYER = Path("template/{{ package_dir }}/db")
+
+ALL_ANSWERS: list[dict[str, str]] = [
+    {"driver": "aiosqlite"},
+    {"driver": "asyncpg", "pool": "web", "key": "bigint", "ci": "github"},
+    {"driver": "asyncpg", "scope": "layer", "package_dir": "libs/shop"},
+]
+
+
+@dataclass(frozen=True)
+class Journey:
+    """A project that its owners changed, and that was updated twice: what it held at each stage."""
+
+    before: dict[str, str]
+    after: dict[str, str]
+    fresh: dict[str, str]
+    conflicts: list[str]
+    changed_by_the_second_update: list[str]
+
+
+@pytest.fixture(scope="module")
+def releases(template: Template) -> Template:
+    """This template and its next release: every file differs, `db` has one more, a pool grows."""
+
+    def change(repository: Path) -> None:
+        for file in (repository / "template").rglob("*"):
+            if file.is_file() and file.stat().st_size and "answers_file" not in file.name:
+                text = file.read_text("utf-8")
+                # At both ends: most conflicts are between two who add to the end.
+                file.write_text(f"# First of all.\n{text}# Last of all.\n", "utf-8")
+        (repository / LAYER / "outbox.py").write_text('"""A pattern that is new."""\n')
+        _replace(repository / "copier.yml", "web: {size: 5,", "web: {size: 6,")
+
+    return template.release(NEXT, change)
+
+
+@pytest.fixture(
+    scope="module", params=ALL_ANSWERS, ids=lambda answers: answers.get("scope", answers["driver"])
+)
+def journey(releases: Template, request: pytest.FixtureRequest) -> Journey:
+    project = releases.render(version=SNAPSHOT, **request.param)
+    _work_on(project)
+    before = project.contents()
+    project.update()
+    after, conflicts = project.contents(), project.conflicts
+    project.commit()
+    project.update()
+    fresh = releases.render(**request.param).contents()
+    return Journey(before, after, fresh, conflicts, project.changes)
+
+
+@pytest.fixture
+def start(releases: Template) -> Callable[..., Project]:
+    """A project generated at the release before the newest, committed."""
+
+    def start(**answers: str) -> Project:
+        project = releases.render(version=SNAPSHOT, **answers)
+        project.commit()
+        return project
+
+    return start
+
+
+def test_an_update_of_a_project_that_was_worked_on_has_no_conflict(journey: Journey) -> None:
+    assert journey.conflicts == []
+
+
+def test_the_layer_becomes_what_a_fresh_copy_would_be(journey: Journey) -> None:
+    assert _ours(journey.after) == _ours(journey.fresh) != _ours(journey.before)
+
+
+def test_what_the_owners_changed_deleted_and_added_stays_as_it_is(journey: Journey) -> None:
+    assert _theirs(journey.after) == _theirs(journey.before)
+
+
+def test_a_second_update_changes_nothing(journey: Journey) -> None:
+    assert journey.changed_by_the_second_update == []
+
+
+def test_a_folder_that_the_owners_deleted_does_not_come_back(
+    start: Callable[..., Project],
+) -> None:
+    project = start()
+    git(project.root, "rm", "-r", "--quiet", "migrations")
+    project.commit()
+    project.update()
+    assert not (project.root / "migrations").exists()
+
+
+def test_a_better_number_reaches_those_who_chose_a_pool_by_its_name(
+    releases: Template,
+) -> None:
+    for version, size in ((SNAPSHOT, 5), (NEXT, 6)):
+        project = releases.render(version=version, driver="asyncpg", pool="web")
+        assert project.answers["pool_values"]["size"] == size
+
+
+def test_an_update_keeps_the_answers_and_notes_the_version(start: Callable[..., Project]) -> None:
+    project = start(driver="asyncpg", pool="custom", pool_size="5")
+    before = project[ANSWERS]
+    project.update()
+    assert project[ANSWERS] == before.replace(SNAPSHOT, NEXT)
+    assert project.answers["pool_values"]["size"] == 5
+
+
+def test_an_update_may_change_the_driver(releases: Template, start: Callable[..., Project]) -> None:
+    project = start(driver="aiosqlite")
+    _work_on(project)
+    before = project.contents()
+    project.update(driver="asyncpg")
+    assert project.conflicts == []
+    after = project.contents()
+    assert _ours(after) == _ours(releases.render(driver="asyncpg").contents())
+    assert _theirs(after) == _theirs(before)
+
+
+def test_a_layer_beside_another_template_keeps_answers_of_its_own(
+    releases: Template, tmp_path: Path
+) -> None:
+    (tmp_path / ANSWERS).write_text("_src_path: gh:somebody/else\nproject_name: Theirs\n")
+    beside = ".copier-answers.db.yml"
+    project = releases.render(tmp_path, version=SNAPSHOT, answers_file=beside, scope="layer")
+    project.commit()
+    project.update(answers_file=beside)
+    assert project.conflicts == []
+    assert f"_commit: {NEXT}" in project[beside]
+    assert project[ANSWERS].endswith("Theirs\n")
+    assert "src/shop/db/outbox.py" in project.tree
+
+
+def test_a_module_that_is_renamed_without_a_cure_is_noticed(template: Template) -> None:
+    def rename(repository: Path) -> None:
+        (repository / LAYER / "engine.py").rename(repository / LAYER / "engines.py")
+
+    releases = template.release(NEXT, rename)
+    # What test_tree asserts of every release, and why: Copier deletes the file and says nothing.
+    assert releases.lost_paths() == {SNAPSHOT: {"src/shop/db/engine.py"}}
+    project = releases.render(version=SNAPSHOT)
+    project["src/shop/db/engine.py"] += "# Somebody's own line.\n"
+    project.commit()
+    project.update()
+    assert project.conflicts == []
+    assert "src/shop/db/engine.py" not in project.tree
+
+
+def test_a_module_that_is_retired_by_excluding_it_stays_with_its_owner(template: Template) -> None:
+    def retire(repository: Path) -> None:
+        (repository / LAYER / "pagination.py").unlink()
+        first = "    /_databases\n"
+        retired = "    /{{ package_dir }}/db/pagination.py\n"
+        _replace(repository / "copier.yml", first, first + retired)
+
+    project = template.release(NEXT, retire).render(version=SNAPSHOT)
+    project.commit()
+    project.update()
+    assert "src/shop/db/pagination.py" in project.tree
+
+
+@pytest.mark.parametrize("answers", ALL_ANSWERS, ids=lambda answers: "-".join(answers))
+def test_every_release_updates_to_what_lies_here(
+    template: Template, answers: dict[str, str]
+) -> None:
+    for version in template.releases:
+        project = template.render(version=version, **answers)
+        _work_on(project)
+        before = project.contents()
+        project.update()
+        assert project.conflicts == []
+        after = project.contents()
+        assert _theirs(after) == _theirs(before)
+        assert _ours(after) == _ours(template.render(**answers).contents())
+
+
+def _ours(contents: dict[str, str]) -> dict[str, str]:
+    return {path: text for path, text in contents.items() if is_ours(path)}
+
+
+def _theirs(contents: dict[str, str]) -> dict[str, str]:
+    answers_file = {ANSWERS}
+    return {path: contents[path] for path in contents.keys() - _ours(contents) - answers_file}
+
+
+def _work_on(project: Project) -> None:
+    """Do as owners do: leave a seed as it is, delete one, change the rest, add files."""
+    _, deleted, *changed = sorted(_theirs(project.contents()))
+    del project[deleted]
+    for path in changed:
+        project[path] = f"# Ours.\n{project[path].replace('a', 'e')}# Ours too.\n"
+    project["src/shop/views.py"] = "# A module that the template does not know.\n"
+    project["tests/test_views.py"] = "# A test that the template does not know.\n"
+    project.commit()
+
+
+def _replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text("utf-8")
+    assert text.count(old) == 1, f"{file.name} has not one {old!r} to replace"
+    file.write_text(text.replace(old, new), "utf-8")
