@@ -158,7 +158,9 @@ class Template:
         self._questions = scratch / "questions" / repository.name
         (self._questions / "template").mkdir(parents=True)
         shutil.copy(repository / "copier.yml", self._questions)
-        worker = run_copy(str(self._questions), self._new(), pretend=True, defaults=True, quiet=True)
+        worker = run_copy(
+            str(self._questions), self._new(), pretend=True, defaults=True, quiet=True
+        )
         #: The settings of copier.yml, without their underscore, and its questions.
         self.config: Mapping[str, Any] = worker.template.config_data
         self.questions: Mapping[str, Mapping[str, Any]] = worker.template.questions_data
@@ -287,7 +289,7 @@ def git(directory: Path, *arguments: str) -> str:
 
 def _release(repository: Path, version: str) -> None:
     git(repository, "add", "--all")
-    git(repository, "commit", "--quiet", "--message", version)
+    git(repository, "commit", "--quiet", "--allow-empty", "--message", version)
     git(repository, "tag", version)
 
 

@@ -67,8 +67,9 @@ def test_the_includes_stand_alone_in_their_files(files: dict[str, str]) -> None:
 
 def test_a_template_that_holds_no_jinja_has_no_suffix(files: dict[str, str]) -> None:
     assert [
-        path for path, text in files.items() if path.endswith(".jinja") and "{" + "{" not in text
-        and "{%" not in text
+        path
+        for path, text in files.items()
+        if path.endswith(".jinja") and "{" + "{" not in text and "{%" not in text
     ] == []
 
 
@@ -205,9 +206,7 @@ def test_every_module_of_a_kind_offers_the_same(files: dict[str, str], kind: str
         assert offers[other] == offers[first], f"{other} offers other things than {first}"
 
 
-def test_only_three_modules_and_the_server_tell_the_drivers_apart(
-    ask: Ask, render: Render
-) -> None:
+def test_only_three_modules_and_the_server_tell_the_drivers_apart(ask: Ask, render: Render) -> None:
     projects = [render(driver=driver) for driver in ask()["drivers"]]
     layers = [
         {path: text for path, text in project.contents().items() if is_ours(path)}

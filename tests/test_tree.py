@@ -55,11 +55,11 @@ WITH_A_LAYER = [
     "tests/conftest.py",
 ]
 
+# The least and the most that each scope emits.
 ALL_ANSWERS: list[dict[str, str]] = [
     {"scope": scope, "driver": driver, "ci": ci}
     for scope in ("service", "layer")
-    for driver in ("aiosqlite", "asyncpg")
-    for ci in ("none", "github")
+    for driver, ci in (("aiosqlite", "none"), ("asyncpg", "github"))
 ]
 
 
@@ -117,7 +117,9 @@ def test_a_copy_into_a_project_that_exists_leaves_its_files_as_they_are(
         (tmp_path / path).write_text(f"theirs: {path}\n")
     project = template.render(tmp_path, scope=scope)
     assert project["src/shop/views.py"] == "theirs: src/shop/views.py\n"
-    assert {path: project[path] for path in theirs} == {path: f"theirs: {path}\n" for path in theirs}
+    assert {path: project[path] for path in theirs} == {
+        path: f"theirs: {path}\n" for path in theirs
+    }
     assert project["src/shop/db/engine.py"] == render()["src/shop/db/engine.py"]
 
 
@@ -130,9 +132,7 @@ def test_a_copy_into_a_project_that_exists_gives_it_what_it_lacks(
     assert project.tree == sorted([ANSWERS, *OURS, *WITH_A_LAYER, "pyproject.toml"])
 
 
-def test_a_second_copy_of_a_layer_knows_its_own_folders(
-    template: Template, tmp_path: Path
-) -> None:
+def test_a_second_copy_of_a_layer_knows_its_own_folders(template: Template, tmp_path: Path) -> None:
     first = template.render(tmp_path, scope="layer").contents()
     del first[ANSWERS]
     (tmp_path / ANSWERS).unlink()
