@@ -6,6 +6,7 @@ import subprocess
 import sysconfig
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
+from copy import copy
 from dataclasses import dataclass
 from io import StringIO
 from itertools import count
@@ -18,11 +19,10 @@ from plumbum import local
 REPOSITORY = Path(__file__).parents[1]
 PROGRAMS = Path(sysconfig.get_path("scripts"))
 ANSWERS = ".copier-answers.yml"
+ANSWERS_BESIDE = ".copier-answers.db.yml"
 
 # Higher than any release, so that this is what a copy or an update takes when it is not told.
 SNAPSHOT = "v9999.0.0"
-
-_numbers = count()
 
 # Git as nobody has configured it: no hooks, no signatures, no name but ours.
 _GIT = {
@@ -34,12 +34,22 @@ _GIT = {
     "GIT_COMMITTER_EMAIL": "tests@example.org",
 }
 
+_numbers = count()
+
 
 def isolate_git() -> None:
-    """Make every git of this process, and of Copier inside it, independent of the machine's."""
+    """Make every git of this process, Copier's too, independent of how the machine's is set up."""
     os.environ.update(_GIT)
     # Copier runs git by plumbum, which keeps a copy of the environment from when it was imported.
     local.env.update(_GIT)
+
+
+def git(directory: Path, *arguments: str) -> str:
+    """The output of git in a directory."""
+    command = ["git", *arguments]
+    return subprocess.run(
+        command, cwd=directory, check=True, text=True, stdout=subprocess.PIPE
+    ).stdout
 
 
 def is_ours(path: str) -> bool:
@@ -49,7 +59,7 @@ def is_ours(path: str) -> bool:
 
 @dataclass(frozen=True)
 class Answers:
-    """What Copier makes of some answers: those it would store, and every value it computes."""
+    """What Copier makes of some answers: those it stores, and every value it computes."""
 
     stored: Mapping[str, Any]
     values: Mapping[str, Any]
@@ -61,9 +71,10 @@ class Answers:
 class Project:
     """A generated project, which belongs to one test."""
 
-    def __init__(self, root: Path, answers: Answers) -> None:
+    def __init__(self, root: Path, answers: Answers, answers_file: str = ANSWERS) -> None:
         self.root = root
         self.answers = answers
+        self._answers_file = answers_file
 
     @property
     def tree(self) -> list[str]:
@@ -87,17 +98,18 @@ class Project:
         return {path: self[path] for path in self.tree}
 
     def run(self, program: str, *arguments: str) -> str:
-        """The output of a program of the shared environment, which must end well."""
+        """The output of a program of the shared environment, which must end well.
+
+        The package is found by PYTHONPATH, and no setting of a database or of this run gets in.
+        """
         foreign = ("DATABASE_", "PYTEST_", "PYTHON", "VIRTUAL_ENV")
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(foreign)
         }
-        package_dir = self.root / self.answers["package_dir"]
-        environment["PYTHONPATH"] = str(package_dir.parent)
+        environment["PYTHONPATH"] = str((self.root / self.answers["package_dir"]).parent)
         environment["PATH"] = f"{PROGRAMS}{os.pathsep}{environment.get('PATH', os.defpath)}"
-        command = [str(PROGRAMS / program), *arguments]
         done = subprocess.run(
-            command,
+            [PROGRAMS / program, *arguments],
             cwd=self.root,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -116,15 +128,12 @@ class Project:
         git(self.root, "add", "--all")
         git(self.root, "commit", "--quiet", "--allow-empty", "--message", "Work")
 
-    def update(
-        self, version: str | None = None, *, answers_file: str | None = None, **answers: object
-    ) -> None:
-        """`copier update`, by default to the newest version."""
+    def update(self, **answers: object) -> None:
+        """`copier update` to the newest release, with other answers or the same."""
         worker = run_update(
             self.root,
             answers,
-            answers_file=answers_file,
-            vcs_ref=version,
+            answers_file=self._answers_file,
             settings=Settings(),
             defaults=True,
             overwrite=True,
@@ -134,13 +143,13 @@ class Project:
 
     @property
     def changes(self) -> list[str]:
-        """What git sees that is not committed, as `git status` prints it."""
+        """What is not committed, in the words of `git status`."""
         status = git(self.root, "status", "--porcelain", "--untracked-files=all")
         return status.splitlines()
 
     @property
     def conflicts(self) -> list[str]:
-        """Files that an update could not merge, in whichever way it says so."""
+        """The files that an update could not merge, in whichever way it says so."""
         unmerged = git(self.root, "diff", "--name-only", "--diff-filter=U").splitlines()
         rejected = [path for path in self.tree if path.endswith(".rej")]
         marked = [path for path in self.tree if "<<<<<<< " in self[path]]
@@ -148,20 +157,19 @@ class Project:
 
 
 class Template:
-    """This template as it lies in a git repository, with its releases."""
+    """This template in a git repository, with its releases: it renders the newest."""
 
     def __init__(self, repository: Path, scratch: Path) -> None:
         self.repository = repository
         self._scratch = scratch
+        self._version: str | None = None
         self._rendered: dict[object, Project] = {}
-        # A template of nothing but questions: a hundred answers take a second.
-        self._questions = scratch / "questions" / repository.name
+        # A template of nothing but questions: a hundred answers take seconds.
+        self._questions = self._new()
         (self._questions / "template").mkdir(parents=True)
         shutil.copy(repository / "copier.yml", self._questions)
-        worker = run_copy(
-            str(self._questions), self._new(), pretend=True, defaults=True, quiet=True
-        )
-        #: The settings of copier.yml, without their underscore, and its questions.
+        worker = run_copy(str(self._questions), self._new(), defaults=True, quiet=True)
+        #: What copier.yml says beside its questions, by the name without the underscore.
         self.config: Mapping[str, Any] = worker.template.config_data
         self.questions: Mapping[str, Mapping[str, Any]] = worker.template.questions_data
 
@@ -180,8 +188,7 @@ class Template:
 
     def release(self, version: str, change: Callable[[Path], object]) -> "Template":
         """A copy of this template with one release more, in which `change` was made."""
-        repository = self._new()
-        shutil.copytree(self.repository, repository)
+        repository = shutil.copytree(self.repository, self._new())
         change(repository)
         _release(repository, version)
         return Template(repository, self._scratch)
@@ -192,19 +199,25 @@ class Template:
         return git(self.repository, "tag", "--list", "v*", "--sort=version:refname").split()[:-1]
 
     def lost_paths(self, **answers: object) -> dict[str, set[str]]:
-        """By release, the paths that the newest version does not emit any more."""
+        """By release, the paths that the newest one does not emit any more."""
         now = set(self.render(**answers).tree)
-        then = {version: self.render(version=version, **answers) for version in self.releases}
+        then = {version: self.at(version).render(**answers) for version in self.releases}
         lost = {version: set(project.tree) - now for version, project in then.items()}
         return {version: paths for version, paths in lost.items() if paths}
 
-    def ask(self, into: Path | None = None, **answers: object) -> Answers:
+    def at(self, version: str) -> "Template":
+        """The same template, which renders that release."""
+        older = copy(self)
+        older._version = version
+        return older
+
+    def ask(self, into: Path | None = None, /, **answers: object) -> Answers:
         """Answer the questions, the rest by default, and render nothing."""
         self._check(answers)
         worker = run_copy(
             str(self._questions),
             into or self._new(),
-            answers,
+            dict(answers),
             settings=Settings(),
             pretend=True,
             defaults=True,
@@ -212,58 +225,51 @@ class Template:
         )
         return _answers(worker.answers.combined, worker.answers.hidden)
 
-    def tell(self, into: Path | None = None, **answers: object) -> str:
-        """What a copy with these answers prints when it is done."""
+    def tell(self, into: Path, /, **answers: object) -> str:
+        """What a copy with these answers prints."""
         self._check(answers)
         printed = StringIO()
         with redirect_stdout(printed), redirect_stderr(printed):
             run_copy(
                 str(self._questions),
-                into or self._new(),
-                answers,
+                into,
+                dict(answers),
                 settings=Settings(),
                 pretend=True,
                 defaults=True,
             )
         return printed.getvalue()
 
-    def render(
-        self,
-        into: Path | None = None,
-        version: str | None = None,
-        answers_file: str | None = None,
-        **answers: object,
-    ) -> Project:
+    def render(self, into: Path | None = None, /, **answers: object) -> Project:
         """A project of its own, called Shop unless it is said otherwise."""
-        answers = {"project_name": "Shop", **answers}
-        self._check(answers)
         if into is not None:
-            return self._render(into, version, answers_file, answers)
-        key = (version, answers_file, *sorted(answers.items()))
+            return self._render(into, ANSWERS, answers)
+        key = (self._version, *sorted(answers.items()))
         if key not in self._rendered:
-            self._rendered[key] = self._render(self._new(), version, answers_file, answers)
+            self._rendered[key] = self._render(self._new(), ANSWERS, answers)
         original = self._rendered[key]
         return Project(shutil.copytree(original.root, self._new()), original.answers)
 
-    def _render(
-        self,
-        into: Path,
-        version: str | None,
-        answers_file: str | None,
-        answers: dict[str, object],
-    ) -> Project:
+    def render_beside(self, into: Path, /, **answers: object) -> Project:
+        """A project that has another template's answers: ours lie in a file beside them."""
+        return self._render(into, ANSWERS_BESIDE, answers)
+
+    def _render(self, into: Path, answers_file: str, answers: Mapping[str, object]) -> Project:
+        answers = {"project_name": "Shop", **answers}
+        self._check(answers)
         worker = run_copy(
             str(self.repository),
             into,
             answers,
             answers_file=answers_file,
-            vcs_ref=version,
+            vcs_ref=self._version,
             settings=Settings(),
             defaults=True,
             overwrite=True,
             quiet=True,
         )
-        return Project(into, _answers(worker.answers.combined, worker.answers.hidden))
+        answered = _answers(worker.answers.combined, worker.answers.hidden)
+        return Project(into, answered, answers_file)
 
     def _check(self, answers: Mapping[str, object]) -> None:
         # Copier ignores an answer to no question: the test would vary nothing, and pass.
@@ -273,23 +279,12 @@ class Template:
             raise ValueError(f"no such question: {', '.join(unknown)}; there are {sorted(asked)}")
 
     def _new(self) -> Path:
-        return self._scratch / f"{next(_numbers)}"
-
-
-def git(directory: Path, *arguments: str) -> str:
-    """The output of git in a directory."""
-    return subprocess.run(
-        ["git", *arguments],
-        cwd=directory,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    ).stdout
+        return self._scratch / str(next(_numbers))
 
 
 def _release(repository: Path, version: str) -> None:
     git(repository, "add", "--all")
-    git(repository, "commit", "--quiet", "--allow-empty", "--message", version)
+    git(repository, "commit", "--quiet", "--message", version)
     git(repository, "tag", version)
 
 

@@ -359,7 +359,7 @@ def test_a_db_that_is_not_ours_is_refused_before_anything_is_written(
     template: Template, tmp_path: Path, scope: str, theirs: str
 ) -> None:
     _write(tmp_path / theirs)
-    with pytest.raises(ValueError, match="src/shop/db.* exists and is not this template's"):
+    with pytest.raises(ValueError, match=r"src/shop/db\.py.* exists and is not this template's"):
         template.render(tmp_path, scope=scope)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / theirs]
 
@@ -383,9 +383,11 @@ def test_the_answers_of_another_template_are_not_taken_for_ours(
     template: Template, tmp_path: Path
 ) -> None:
     (tmp_path / ANSWERS).write_text("_src_path: gh:somebody/else\nproject_name: Theirs\n")
-    with pytest.raises(ValueError, match="another template: add `--answers-file .copier-answers.d"):
+    with pytest.raises(
+        ValueError, match=r"another template: add `--answers-file \.copier-answers\.db"
+    ):
         template.render(tmp_path, scope="layer")
-    project = template.render(tmp_path, scope="layer", answers_file=".copier-answers.db.yml")
+    project = template.render_beside(tmp_path, scope="layer")
     assert project.answers["project_name"] == "Shop"
     assert project[ANSWERS].endswith("Theirs\n")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from harness import ANSWERS, SNAPSHOT, Project, Template, is_ours
+from harness import ANSWERS, ANSWERS_BESIDE, SNAPSHOT, Project, Template, is_ours
 
 NEXT = "v9999.1.0"
 LAYER = Path("template/{{ package_dir }}/db")
@@ -50,7 +50,7 @@ def releases(template: Template) -> Template:
     scope="module", params=ALL_ANSWERS, ids=lambda answers: answers.get("scope", answers["driver"])
 )
 def journey(releases: Template, request: pytest.FixtureRequest) -> Journey:
-    project = releases.render(version=SNAPSHOT, **request.param)
+    project = releases.at(SNAPSHOT).render(**request.param)
     _work_on(project)
     before = project.contents()
     project.update()
@@ -68,7 +68,7 @@ def start(releases: Template) -> Callable[..., Project]:
     """A project generated at the release before the newest, committed."""
 
     def start(**answers: str) -> Project:
-        project = releases.render(version=SNAPSHOT, **answers)
+        project = releases.at(SNAPSHOT).render(**answers)
         project.commit()
         return project
 
@@ -99,7 +99,7 @@ def test_a_better_number_reaches_those_who_chose_a_pool_by_its_name(
     releases: Template,
 ) -> None:
     for version, size in ((SNAPSHOT, 5), (NEXT, 6)):
-        project = releases.render(version=version, driver="asyncpg", pool="web")
+        project = releases.at(version).render(driver="asyncpg", pool="web")
         assert project.answers["pool_values"]["size"] == size
 
 
@@ -126,12 +126,11 @@ def test_a_layer_beside_another_template_keeps_answers_of_its_own(
     releases: Template, tmp_path: Path
 ) -> None:
     (tmp_path / ANSWERS).write_text("_src_path: gh:somebody/else\nproject_name: Theirs\n")
-    beside = ".copier-answers.db.yml"
-    project = releases.render(tmp_path, version=SNAPSHOT, answers_file=beside, scope="layer")
+    project = releases.at(SNAPSHOT).render_beside(tmp_path, scope="layer")
     project.commit()
-    project.update(answers_file=beside)
+    project.update()
     assert project.conflicts == []
-    assert f"_commit: {NEXT}" in project[beside]
+    assert f"_commit: {NEXT}" in project[ANSWERS_BESIDE]
     assert project[ANSWERS].endswith("Theirs\n")
     assert "src/shop/db/outbox.py" in project.tree
 
@@ -152,7 +151,7 @@ def test_a_module_that_is_retired_by_excluding_it_stays_with_its_owner(template:
         retired = "    /{{ package_dir }}/db/pagination.py\n"
         _replace(repository / "copier.yml", first, first + retired)
 
-    project = template.release(NEXT, retire).render(version=SNAPSHOT)
+    project = template.release(NEXT, retire).at(SNAPSHOT).render()
     project.commit()
     project.update()
     assert "src/shop/db/pagination.py" in project.tree
@@ -163,7 +162,7 @@ def test_every_release_updates_to_what_lies_here(
     template: Template, answers: dict[str, str]
 ) -> None:
     for version in template.releases:
-        project = template.render(version=version, **answers)
+        project = template.at(version).render(**answers)
         _work_on(project)
         before = project.contents()
         project.update()

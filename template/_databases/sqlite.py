@@ -116,7 +116,7 @@ async def migration_connection(
 def temporary_server() -> Generator[sa.URL]:
     """A place for test databases: a directory that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="sqlite-") as directory:
-        yield sa.URL.create(DRIVER, database=f"{directory}/")
+        yield sa.URL.create(DRIVER, database=f"{directory}/server")
 
 
 async def create_database(server: sa.URL, name: str, template: str | None = None) -> sa.URL:

@@ -205,8 +205,10 @@ def _wait(process: subprocess.Popen[bytes], until: Callable[[], bool]) -> None:
     over = False
     while not until():
         if over:
+            status = process.poll()
+            end = "not ready in time" if status is None else f"exit status {status}"
             said = Path("log").read_text(errors="replace").splitlines()[-20:]
-            raise NoServer("\n".join([f"exit status {process.poll()}, its last words:", *said]))
+            raise NoServer("\n".join([f"{end}, its last words:", *said]))
         # Standard input is readable once it closes.
         ended = select.select([sys.stdin], [], [], 0.01)[0] or process.poll() is not None
         over = bool(ended) or time.monotonic() > deadline
