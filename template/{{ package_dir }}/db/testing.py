@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
 from typing import Self
 from uuid import uuid4
 
@@ -30,44 +31,56 @@ def database_server() -> Generator[sa.URL]:
             yield url
 
 
+@asynccontextmanager
+async def temporary_database(server: sa.URL) -> AsyncGenerator[DatabaseSettings]:
+    """A new, empty database on a server, for the length of the block."""
+    name = f"test_{uuid4().hex}"
+    url = await dialect.create_database(server, name)
+    try:
+        yield DatabaseSettings(url=url)
+    finally:
+        await dialect.drop_database(server, name)
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def database_settings(
     database_server: sa.URL,
     pytestconfig: pytest.Config,
 ) -> AsyncGenerator[DatabaseSettings]:
     """A database of the run's own, with the schema that `alembic upgrade head` makes."""
-    name = f"test_{uuid4().hex}"
-    settings = DatabaseSettings(url=await dialect.create_database(database_server, name))
-    try:
+    async with temporary_database(database_server) as settings:
         config = Config(pytestconfig.rootpath / "alembic.ini")
         config.attributes["settings"] = settings
         # In a thread, since env.py runs an event loop of its own.
         await asyncio.to_thread(command.upgrade, config, "head")
         yield settings
-    finally:
-        await dialect.drop_database(database_server, name)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def _engine(database_settings: DatabaseSettings) -> AsyncGenerator[AsyncEngine]:
-    engine = create_engine(database_settings)
-    yield engine
-    await engine.dispose()
+async def _engines() -> AsyncGenerator[dict[DatabaseSettings, AsyncEngine]]:
+    """An engine for each database that the tests of the run name as theirs."""
+    engines: dict[DatabaseSettings, AsyncEngine] = {}
+    yield engines
+    for engine in engines.values():
+        await engine.dispose()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(
     database_settings: DatabaseSettings,
-    _engine: AsyncEngine,
+    _engines: dict[DatabaseSettings, AsyncEngine],
 ) -> AsyncGenerator[Database]:
     """The database for one test: the code under test may commit, and nothing of it stays.
 
     Its sessions are savepoints in one transaction, so isolation levels and deferred constraints do
     not act, and two sessions cannot work at the same moment.
     """
-    async with _engine.connect() as connection:
+    if database_settings not in _engines:
+        _engines[database_settings] = create_engine(database_settings)
+    engine = _engines[database_settings]
+    async with engine.connect() as connection:
         transaction = await connection.begin()
-        yield _JoinedDatabase(database_settings, _engine, connection)
+        yield _JoinedDatabase(database_settings, engine, connection)
         await transaction.rollback()
 
 
