@@ -61,7 +61,12 @@ def run(program: str, *arguments: str) -> None:
     environment |= {"PYTHONPATH": "src", "DEMO_COLOUR": "1" if sys.stdout.isatty() else ""}
     command = [str(Path(sys.executable).parent / program), *arguments]
     done = subprocess.run(
-        command, cwd=SERVICE, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        cwd=SERVICE,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     print("".join(f"   {line}\n" for line in done.stdout.splitlines()), end="", flush=True)
     if done.returncode:

@@ -35,7 +35,8 @@ async def main() -> None:
             async with database.transaction(read_only=True) as session:
                 page = await PostRepository(session).published(tag="history", number=1, size=2)
         for post in page.items:
-            print(f"  {post.title} by {post.author.name}, tagged {', '.join(t.name for t in post.tags)}")
+            tags = ", ".join(tag.name for tag in post.tags)
+            print(f"  {post.title} by {post.author.name}, tagged {tags}")
         print(f"  page {page.number} of {page.pages}, {page.total} posts in all")
 
         with queries(database, "a duplicate: refused, with the field that is to blame"):
@@ -58,10 +59,13 @@ async def main() -> None:
                 grace = await users.find_one(User.email == "grace@example.com")
                 assert grace
                 await users.delete(grace)
-                print(f"  {await users.count()} users, {await users.with_deleted().count()} with her")
+                left, ever = await users.count(), await users.with_deleted().count()
+                print(f"  {left} users, {ever} with her")
 
         health, pool = await database.ping(), database.pool_status()
-        print(f"\n{BOLD}the database{PLAIN}  answers: {health.ok}, connections in use: {pool.in_use}")
+        print(
+            f"\n{BOLD}the database answers{PLAIN}: {health.ok}; in use: {pool.in_use} connections"
+        )
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_the_table_of_questions_is_that_of_copier_yml(template: Template) -> Non
             assert answers == ", ".join([default, *others]), name
 
 
-def is_detail(question: dict[str, object]) -> bool:
+def is_detail(question: Mapping[str, object]) -> bool:
     """Whether a question only completes another answer, as the numbers of a custom pool do."""
     return "when" in question and "choices" not in question
 
