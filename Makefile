@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
+# Where a network has an authority of its own, the system knows it, and uv must ask the system.
+export UV_SYSTEM_CERTS := 1
+
 .PHONY: help demo test lint servers clean
 
 help: ## what can be run
