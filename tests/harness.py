@@ -284,7 +284,7 @@ class Template:
 
 def _release(repository: Path, version: str) -> None:
     git(repository, "add", "--all")
-    git(repository, "commit", "--quiet", "--message", version)
+    git(repository, "commit", "--quiet", "--allow-empty", "--message", version)
     git(repository, "tag", version)
 
 
