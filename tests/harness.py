@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import yaml
 from copier import Settings, run_copy, run_update
 from plumbum import local
 
@@ -20,6 +21,13 @@ REPOSITORY = Path(__file__).parents[1]
 PROGRAMS = Path(sysconfig.get_path("scripts"))
 ANSWERS = ".copier-answers.yml"
 ANSWERS_BESIDE = ".copier-answers.db.yml"
+
+# The tables that decide which drivers there are, before any question is asked.
+_TABLES = yaml.safe_load((REPOSITORY / "copier.yml").read_text("utf-8"))
+DRIVERS: Mapping[str, Mapping[str, str]] = _TABLES["drivers"]["default"]
+DATABASES: Mapping[str, Mapping[str, Any]] = _TABLES["databases"]["default"]
+# Those whose database is a server.
+SERVER_DRIVERS = [name for name, row in DRIVERS.items() if DATABASES[row["database"]]["server"]]
 
 # Higher than any release, so that this is what a copy or an update takes when it is not told.
 SNAPSHOT = "v9999.0.0"

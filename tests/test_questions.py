@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from copier import Settings, run_copy
-from harness import ANSWERS, Answers, Project, Template
+from harness import ANSWERS, SERVER_DRIVERS, Answers, Project, Template
 from packaging.requirements import Requirement
 
 Ask = Callable[..., Answers]
@@ -23,7 +23,7 @@ DEFAULT_PATH = {"project_name", "scope", "package", "driver", "key", "ci"}
 # the default, without a word: so none is taken away.
 OFFERED = {
     "scope": ["service", "layer"],
-    "driver": ["aiosqlite", "asyncpg"],
+    "driver": ["aiosqlite", "asyncpg", "psycopg"],
     "pool": ["web", "worker", "serverless", "custom"],
     "key": ["uuid7", "bigint"],
     "ci": ["none", "github"],
@@ -60,8 +60,9 @@ def test_six_questions_are_asked_when_all_is_left_to_the_defaults(ask: Ask) -> N
     assert ask().stored.keys() == DEFAULT_PATH
 
 
-def test_a_server_adds_the_question_of_the_pool(ask: Ask) -> None:
-    assert ask(driver="asyncpg").stored.keys() == DEFAULT_PATH | {"pool"}
+@pytest.mark.parametrize("driver", SERVER_DRIVERS)
+def test_a_server_adds_the_question_of_the_pool(ask: Ask, driver: str) -> None:
+    assert ask(driver=driver).stored.keys() == DEFAULT_PATH | {"pool"}
 
 
 def test_a_custom_pool_adds_its_five_numbers(ask: Ask) -> None:
@@ -141,7 +142,8 @@ def test_the_project_name_is_written_in_the_quotes_that_ruff_would_choose(ask: A
     ("driver", "url"),
     [
         ("aiosqlite", "sqlite+aiosqlite:///shop.db"),
-        ("asyncpg", "postgresql+asyncpg://shop@localhost:5432/shop"),
+        ("asyncpg", "postgresql+asyncpg://postgres@localhost:5432/shop"),
+        ("psycopg", "postgresql+psycopg://postgres@localhost:5432/shop"),
     ],
 )
 def test_the_default_url_is_on_this_machine_and_holds_no_password(

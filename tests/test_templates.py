@@ -1,6 +1,5 @@
 """What the files of the template are themselves held to, before anything is rendered."""
 
-import ast
 import re
 import subprocess
 import tomllib
@@ -9,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from harness import ANSWERS, PROGRAMS, REPOSITORY, Answers, Project, Template, is_ours
+from harness import ANSWERS, DRIVERS, PROGRAMS, REPOSITORY, Answers, Project, Template
 from jinja2 import Environment, meta
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -160,7 +159,7 @@ def test_the_oldest_copier_is_the_one_that_is_installed_or_older(template: Templ
     assert required == f"copier>={oldest}"
 
 
-@pytest.mark.parametrize("driver", ["aiosqlite", "asyncpg"])
+@pytest.mark.parametrize("driver", DRIVERS)
 def test_the_owner_of_a_layer_is_told_to_add_what_a_service_depends_on(
     template: Template, tmp_path: Path, driver: str
 ) -> None:
@@ -182,56 +181,3 @@ def test_the_owner_of_a_service_is_told_which_commands_come_next(
         "uv run pytest",
         "uv run alembic upgrade head",
     ]
-
-
-# The tables and their modules.
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_row_has_its_module_and_every_module_its_row(
-    ask: Ask, files: dict[str, str], kind: str
-) -> None:
-    modules = {Path(path).stem for path in files if path.startswith(f"{kind}/")}
-    assert modules == set(ask()[KINDS[kind]])
-
-
-def test_every_driver_names_a_database_of_the_table(ask: Ask) -> None:
-    answers = ask()
-    assert {row["database"] for row in answers["drivers"].values()} == set(answers["databases"])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_module_of_a_kind_offers_the_same(files: dict[str, str], kind: str) -> None:
-    offers = {path: _offers(text) for path, text in files.items() if path.startswith(f"{kind}/")}
-    first, *others = offers
-    for other in others:
-        assert offers[other] == offers[first], f"{other} offers other things than {first}"
-
-
-def test_only_three_modules_and_the_server_tell_the_drivers_apart(ask: Ask, render: Render) -> None:
-    projects = [render(driver=driver) for driver in ask()["drivers"]]
-    layers = [
-        {path: text for path, text in project.contents().items() if is_ours(path)}
-        for project in projects
-    ]
-    paths = {path for layer in layers for path in layer}
-    different = {path for path in paths if len({layer.get(path) for layer in layers}) > 1}
-    assert different == {
-        f"src/shop/db/{name}.py" for name in ("dialect", "driver", "servers", "settings")
-    }
-
-
-def _offers(source: str) -> dict[str, str]:
-    """The public names of a module: functions and classes with what they take, the rest by name."""
-    offered: dict[str, str] = {}
-    for node in ast.parse(source).body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            returns = ast.unparse(node.returns) if node.returns else ""
-            kind = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
-            offered[node.name] = f"{kind} ({ast.unparse(node.args)}) -> {returns}"
-        elif isinstance(node, ast.ClassDef):
-            offered[node.name] = "class"
-        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            offered |= {target.id: "" for target in targets if isinstance(target, ast.Name)}
-    return {name: what for name, what in offered.items() if not name.startswith("_")}

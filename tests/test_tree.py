@@ -4,7 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import ANSWERS, Answers, Project, Template, is_ours
+from harness import (
+    ANSWERS,
+    DRIVERS,
+    REPOSITORY,
+    SERVER_DRIVERS,
+    Answers,
+    Project,
+    Template,
+    is_ours,
+)
 
 Ask = Callable[..., Answers]
 Render = Callable[..., Project]
@@ -24,6 +33,12 @@ OURS = [
     "src/shop/db/ruff.toml",
     "src/shop/db/settings.py",
     "src/shop/db/testing.py",
+    # The layer's own tests, of which there are more with each release.
+    *(
+        path.relative_to(REPOSITORY / "template").as_posix().removesuffix(".jinja")
+        for path in (REPOSITORY / "template" / "tests" / "db").iterdir()
+        if path.is_file()
+    ),
 ]
 
 THEIRS = [
@@ -55,11 +70,12 @@ WITH_A_LAYER = [
     "tests/conftest.py",
 ]
 
-# The least and the most that each scope emits.
+# The least and the most that each scope emits, on each driver.
 ALL_ANSWERS: list[dict[str, str]] = [
     {"scope": scope, "driver": driver, "ci": ci}
     for scope in ("service", "layer")
-    for driver, ci in (("aiosqlite", "none"), ("asyncpg", "github"))
+    for driver in DRIVERS
+    for ci in ("none", "github")
 ]
 
 
@@ -67,8 +83,9 @@ def test_a_service_on_sqlite(render: Render) -> None:
     assert render(driver="aiosqlite").tree == sorted([ANSWERS, *OURS, *THEIRS])
 
 
-def test_a_service_on_postgresql(render: Render) -> None:
-    assert render(driver="asyncpg").tree == sorted([ANSWERS, *OURS, *THEIRS, *SERVER])
+@pytest.mark.parametrize("driver", SERVER_DRIVERS)
+def test_a_service_on_a_server(render: Render, driver: str) -> None:
+    assert render(driver=driver).tree == sorted([ANSWERS, *OURS, *THEIRS, *SERVER])
 
 
 def test_a_service_with_continuous_integration(render: Render) -> None:
@@ -80,8 +97,11 @@ def test_a_layer(render: Render) -> None:
     assert render(scope="layer").tree == sorted([ANSWERS, *OURS, *WITH_A_LAYER])
 
 
-def test_a_layer_on_postgresql_adds_what_its_tests_need_and_no_more(render: Render) -> None:
-    project = render(scope="layer", driver="asyncpg", ci="github")
+@pytest.mark.parametrize("driver", SERVER_DRIVERS)
+def test_a_layer_on_a_server_adds_what_its_tests_need_and_no_more(
+    render: Render, driver: str
+) -> None:
+    project = render(scope="layer", driver=driver, ci="github")
     assert project.tree == sorted([ANSWERS, *OURS, *WITH_A_LAYER, "src/shop/db/servers.py"])
 
 

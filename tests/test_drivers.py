@@ -1,0 +1,139 @@
+"""A driver is a row of a table and a module, and nothing else: held here, with one made up."""
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+from harness import DRIVERS, Project, Template, is_ours
+
+Render = Callable[..., Project]
+
+# The folder beside the layer that holds the modules of each kind, and the table of their rows.
+KINDS = {"_drivers": "drivers", "_databases": "databases"}
+
+ROW = """\
+    made_up:
+      database: sqlite
+      choice: "SQLite by a driver that was made up: for this test"
+      requirement: "aiosqlite>=0.22"
+"""
+# SQLAlchemy has to know it by this name: here it is another one's.
+ALIAS = """
+from sqlalchemy.dialects import registry
+
+registry.register("sqlite.made_up", "sqlalchemy.dialects.sqlite.aiosqlite", "dialect")
+"""
+
+
+def gaps(repository: Path) -> list[str]:
+    """What the tables or the modules lack, each in a sentence that says what to write."""
+    found: list[str] = []
+    tables = yaml.safe_load((repository / "copier.yml").read_text("utf-8"))
+    for folder, table in KINDS.items():
+        rows = set(tables[table]["default"])
+        offers = {
+            module.stem: _offers(module.read_text("utf-8"))
+            for module in sorted((repository / "template" / folder).glob("*.py"))
+        }
+        found += [f"write template/{folder}/{row}.py, for the row" for row in rows - offers.keys()]
+        found += [
+            f"write a row {module} in the table `{table}` of copier.yml, for the module"
+            for module in offers.keys() - rows
+        ]
+        everything = {name: what for offered in offers.values() for name, what in offered.items()}
+        found += [
+            f"write {what or name} in template/{folder}/{module}.py, as its neighbours do"
+            for module, offered in offers.items()
+            for name, what in everything.items()
+            if offered.get(name) != what
+        ]
+    databases = tables["databases"]["default"]
+    for name, row in tables["drivers"]["default"].items():
+        lacking = {"database", "choice", "requirement"} - row.keys()
+        found += [f"write `{field}` in the row {name} of copier.yml" for field in sorted(lacking)]
+        if row.get("database") not in databases:
+            found.append(f"the row {name} names no database of the table: {row.get('database')}")
+    return found
+
+
+def test_every_row_has_its_module_and_every_module_all_that_its_neighbours_offer(
+    template: Template,
+) -> None:
+    assert gaps(template.repository) == []
+
+
+def test_only_three_modules_and_the_server_tell_the_drivers_apart(render: Render) -> None:
+    layers = [
+        {path: text for path, text in render(driver=driver).contents().items() if is_ours(path)}
+        for driver in DRIVERS
+    ]
+    paths = {path for layer in layers for path in layer}
+    different = {path for path in paths if len({layer.get(path) for layer in layers}) > 1}
+    assert different == {
+        f"src/shop/db/{name}.py" for name in ("dialect", "driver", "servers", "settings")
+    }
+
+
+def test_a_driver_that_is_made_up_takes_one_row_and_one_module(template: Template) -> None:
+    def add(repository: Path) -> None:
+        _write_row(repository)
+        _write_module(repository, more=ALIAS)
+
+    extended = template.release("v9999.1.0", add)
+    assert gaps(extended.repository) == []
+    project = extended.render(driver="made_up")
+    assert project.answers["url"] == "sqlite+made_up:///shop.db"
+    project.run("alembic", "upgrade", "head")
+    project.run("python", "-m", "pytest", "-q", "-n0", "tests/test_models.py")
+
+
+def test_a_row_whose_module_is_absent_is_named(template: Template) -> None:
+    (gap,) = gaps(template.release("v9999.1.0", _write_row).repository)
+    assert gap == "write template/_drivers/made_up.py, for the row"
+
+
+def test_a_module_whose_row_is_absent_is_named(template: Template) -> None:
+    (gap,) = gaps(template.release("v9999.1.0", _write_module).repository)
+    assert gap == "write a row made_up in the table `drivers` of copier.yml, for the module"
+
+
+def test_a_function_that_a_module_lacks_is_named_with_what_it_takes(template: Template) -> None:
+    def forget(repository: Path) -> None:
+        module = repository / "template" / "_drivers" / "asyncpg.py"
+        module.write_text(module.read_text("utf-8").replace("def error_code(", "def code("))
+
+    assert (
+        "write def error_code(error: BaseException) -> str | None"
+        " in template/_drivers/asyncpg.py, as its neighbours do"
+    ) in gaps(template.release("v9999.1.0", forget).repository)
+
+
+def _write_row(repository: Path) -> None:
+    file = repository / "copier.yml"
+    text = file.read_text("utf-8")
+    before = "\n# A database is a row here"
+    assert text.count(before) == 1
+    file.write_text(text.replace(before, ROW + before), "utf-8")
+
+
+def _write_module(repository: Path, more: str = "") -> None:
+    folder = repository / "template" / "_drivers"
+    source = (folder / "aiosqlite.py").read_text("utf-8")
+    (folder / "made_up.py").write_text(source + more, "utf-8")
+
+
+def _offers(source: str) -> dict[str, str]:
+    """The public names of a module: functions with what they take, all else by name."""
+    offered: dict[str, str] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            returns = ast.unparse(node.returns) if node.returns else ""
+            kind = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
+            offered[node.name] = f"{kind} {node.name}({ast.unparse(node.args)}) -> {returns}"
+        elif isinstance(node, ast.ClassDef):
+            offered[node.name] = f"class {node.name}"
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            offered |= {target.id: "" for target in targets if isinstance(target, ast.Name)}
+    return {name: what for name, what in offered.items() if not name.startswith("_")}
