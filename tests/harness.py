@@ -4,12 +4,12 @@ import os
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from copy import copy
 from dataclasses import dataclass
 from io import StringIO
-from itertools import count
+from itertools import combinations, count, product
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -60,6 +60,22 @@ def git(directory: Path, *arguments: str) -> str:
     ).stdout
 
 
+def pairwise(**axes: Iterable[str]) -> list[dict[str, str]]:
+    """Few answers in which each value of a question meets each value of every other one."""
+
+    def pairs(answers: tuple[str, ...]) -> set[tuple[object, ...]]:
+        return set(combinations(zip(axes, answers, strict=True), 2))
+
+    everything = list(product(*axes.values()))
+    missing = set[tuple[object, ...]]().union(*map(pairs, everything))
+    chosen: list[dict[str, str]] = []
+    while missing:
+        best = max(everything, key=lambda answers: len(missing & pairs(answers)))
+        missing -= pairs(best)
+        chosen.append(dict(zip(axes, best, strict=True)))
+    return chosen
+
+
 def is_ours(path: str) -> bool:
     """Whether a path of a project is the template's: it lies in a folder named db."""
     return "db" in PurePosixPath(path).parts[:-1]
@@ -90,6 +106,12 @@ class Project:
         files = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
         return sorted(path.as_posix() for path in files if path.parts[0] != ".git")
 
+    @property
+    def import_path(self) -> Path:
+        """The folder that its package is imported from."""
+        package_dir: str = self.answers["package_dir"]
+        return (self.root / package_dir).parent
+
     def __getitem__(self, path: str) -> str:
         return (self.root / path).read_text("utf-8")
 
@@ -114,7 +136,7 @@ class Project:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(foreign)
         }
-        environment["PYTHONPATH"] = str((self.root / self.answers["package_dir"]).parent)
+        environment["PYTHONPATH"] = str(self.import_path)
         environment["PATH"] = f"{PROGRAMS}{os.pathsep}{environment.get('PATH', os.defpath)}"
         done = subprocess.run(
             [PROGRAMS / program, *arguments],

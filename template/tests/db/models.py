@@ -12,7 +12,7 @@ class ProbeBase(db.Base):
     __abstract__ = True
     registry = registry(
         metadata=sa.MetaData(naming_convention=db.base.NAMING_CONVENTION),
-        type_annotation_map=db.Base.type_annotation_map,
+        type_annotation_map=db.Base.registry.type_annotation_map,
     )
     metadata = registry.metadata
 

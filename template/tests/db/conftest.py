@@ -12,7 +12,7 @@ from .models import ProbeBase
 
 def pytest_configure(config: pytest.Config) -> None:
     # They run without the project's own conftest.py too.
-    config.pluginmanager.import_plugin("{{ package }}.db.testing")
+    config.pluginmanager.import_plugin(testing.__name__)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -1,0 +1,114 @@
+"""The rendered code is clean, whatever its owners call things, and imports what it needs."""
+
+import ast
+import json
+import os
+import subprocess
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness import DRIVERS, PROGRAMS, Answers, Project, Template, pairwise
+
+Ask = Callable[..., Answers]
+Render = Callable[..., Project]
+
+KEYS = ["uuid7", "bigint"]
+# One letter; the most there may be, lines grow by it; capitals and an underscore.
+PACKAGES = ["x", "long_" * 11 + "names", "_X1"]
+PROJECT_NAMES = {
+    "both quotes": """It's "Ada's" shop""",
+    "end of docstring": '"""',
+    "one quote": "'",
+    "backslashes": "C:\\new\\table\\",
+    "jinja": "{{ 7 * 7 }} {% raw %} {# #}",
+    "emoji": "Ünïcödé 🛒 👩‍💻 商店",
+    "markup": "100 % $HOME ${x} <b>&amp;</b> # yes: [no]",
+    "long": "n" * 60,
+}
+
+# Each pair of values rather than all combinations: what breaks is seldom a matter of three.
+FORMS = pairwise(driver=DRIVERS, key=KEYS, package=PACKAGES)
+NAMED = pairwise(driver=DRIVERS, project_name=[*PROJECT_NAMES.values()])
+
+
+def _label(answers: dict[str, str]) -> str:
+    titles = {name: title for title, name in PROJECT_NAMES.items()}
+    return "-".join(titles.get(value, value) for value in answers.values())
+
+
+@pytest.mark.parametrize("answers", [*FORMS, *NAMED], ids=_label)
+def test_ruff_finds_nothing_to_say(render: Render, answers: dict[str, str]) -> None:
+    project = render(**answers)
+    project.run("ruff", "check", "--no-cache")
+    project.run("ruff", "format", "--check", "--no-cache")
+
+
+@pytest.mark.parametrize("answers", FORMS, ids=_label)
+def test_mypy_finds_nothing_to_say(
+    render: Render, answers: dict[str, str], mypy_cache: Path
+) -> None:
+    project = render(**answers)
+    project.run("mypy", "--strict", f"--cache-dir={mypy_cache}", *_code(project))
+
+
+def test_pyright_finds_nothing_to_say(template: Template, tmp_path: Path) -> None:
+    # All projects in one run: it would read SQLAlchemy anew for each.
+    projects = {
+        label: template.render(tmp_path / label, **answers)
+        for label, answers in zip(map(_label, FORMS), FORMS, strict=True)
+    }
+    settings = {
+        "typeCheckingMode": "strict",
+        # Relative: an absolute path is ignored.
+        "include": [f"{label}/{path}" for label, x in projects.items() for path in _code(x)],
+        "executionEnvironments": [
+            {"root": label, "extraPaths": [str(project.import_path)]}
+            for label, project in projects.items()
+        ],
+    }
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    done = subprocess.run(
+        [PROGRAMS / "pyright", "--project", tmp_path],
+        env=os.environ | {"PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_service_asks_its_type_checkers_to_be_strict(render: Render) -> None:
+    tools = tomllib.loads(render()["pyproject.toml"])["tool"]
+    assert tools["mypy"]["strict"] is True
+    assert tools["pyright"]["typeCheckingMode"] == "strict"
+
+
+@pytest.mark.parametrize("name", PROJECT_NAMES.values(), ids=PROJECT_NAMES)
+def test_the_projects_name_arrives_as_it_was_typed(render: Render, name: str) -> None:
+    project = render(project_name=name, driver="asyncpg", package="shop")
+    assert tomllib.loads(project["pyproject.toml"])["project"]["description"] == name
+    settings = ast.parse(project["src/shop/db/settings.py"])
+    assert name in {node.value for node in ast.walk(settings) if isinstance(node, ast.Constant)}
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_production_imports_neither_pytest_nor_alembic_nor_fastapi(
+    render: Render, driver: str
+) -> None:
+    program = "import sys, shop.db; print(*{name.partition('.')[0] for name in sys.modules})"
+    imported = set(render(driver=driver).run("python", "-c", program).split())
+    assert "sqlalchemy" in imported
+    assert imported.isdisjoint({"pytest", "pytest_asyncio", "_pytest", "alembic", "fastapi"})
+
+
+@pytest.fixture(scope="session")
+def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What mypy knows of SQLAlchemy, for all projects of a run."""
+    return tmp_path_factory.mktemp("mypy")
+
+
+def _code(project: Project) -> list[str]:
+    """Where the code of a project is."""
+    return [project.answers["package_dir"], "tests", "migrations"]
