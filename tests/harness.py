@@ -127,29 +127,41 @@ class Project:
         """The text of each file."""
         return {path: self[path] for path in self.tree}
 
-    def run(self, program: str, *arguments: str) -> str:
+    def run(self, program: str, *arguments: str, **environment: str) -> str:
         """The output of a program of the shared environment, which must end well.
 
-        The package is found by PYTHONPATH, and no setting of a database or of this run gets in.
+        The package is found by PYTHONPATH, and no setting of a database or of this run gets in
+        but those that are given.
         """
-        foreign = ("DATABASE_", "PYTEST_", "PYTHON", "VIRTUAL_ENV")
+        done = self._start(program, arguments, environment)
+        assert done.returncode == 0, f"{program} ended with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def fail(self, program: str, *arguments: str, **environment: str) -> str:
+        """As `run`, but the program must end badly."""
+        done = self._start(program, arguments, environment)
+        assert done.returncode > 0, f"{program} ended with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def _start(
+        self, program: str, arguments: Iterable[str], settings: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        foreign = ("DATABASE_", "TEST_DATABASE_", "PYTEST_", "PYTHON", "VIRTUAL_ENV")
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(foreign)
         }
         environment["PYTHONPATH"] = str(self.import_path)
         environment["PATH"] = f"{PROGRAMS}{os.pathsep}{environment.get('PATH', os.defpath)}"
-        done = subprocess.run(
+        return subprocess.run(
             [PROGRAMS / program, *arguments],
             cwd=self.root,
-            env=environment,
+            env={**environment, **settings},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             timeout=600,
         )
-        assert done.returncode == 0, f"{program} ended with {done.returncode}:\n{done.stdout}"
-        return done.stdout
 
     def commit(self) -> None:
         """Commit everything, as its owner would."""

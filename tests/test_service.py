@@ -1,0 +1,157 @@
+"""A rendered service works: its own tests, its migrations, and its words for what goes wrong."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness import DRIVERS, PROGRAMS, SERVER_DRIVERS, Project, pairwise
+
+Render = Callable[..., Project]
+
+# Runs each of its arguments as a command, on a new database that is gone afterwards.
+ON_A_DATABASE = """
+import asyncio, os, shlex, subprocess, sys
+from shop.db import dialect
+
+with dialect.temporary_server() as server:
+    url = asyncio.run(dialect.create_database(server, "shop"))
+    environment = os.environ | {"DATABASE_URL": url.render_as_string(hide_password=False)}
+    for command in sys.argv[1:]:
+        if subprocess.run(shlex.split(command), env=environment).returncode:
+            sys.exit(f"{command} failed")
+"""
+
+# Uses the database that the environment names.
+USE = """
+import asyncio
+from shop.db import Database
+
+async def main() -> None:
+    async with Database() as database:
+        health = await database.ping()
+        print(f"ping: {health.error}")
+        async with database.transaction() as session:
+            await session.connection()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    "answers",
+    pairwise(driver=DRIVERS, key=["uuid7", "bigint"]),
+    ids=lambda answers: "-".join(answers.values()),
+)
+def test_a_service_passes_its_own_tests(render: Render, answers: dict[str, str]) -> None:
+    render(**answers).run("pytest")
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_its_migrations_make_what_its_models_say_and_can_be_undone(
+    render: Render, driver: str
+) -> None:
+    render(driver=driver).run(
+        "python",
+        "-c",
+        ON_A_DATABASE,
+        "alembic upgrade head",
+        "alembic check",
+        "alembic downgrade base",
+        # A table that was left behind would be in the way.
+        "alembic upgrade head",
+    )
+
+
+def test_the_three_commands_of_the_readme_work(render: Render, tmp_path: Path) -> None:
+    project = render()
+    uv = PROGRAMS / "uv"
+    cache = subprocess.run([uv, "cache", "dir"], stdout=subprocess.PIPE, check=True, text=True)
+    foreign = ("DATABASE_", "TEST_DATABASE_", "PYTEST_", "PYTHON", "VIRTUAL_ENV")
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(foreign)
+    }
+    # Nobody's home, but what has been downloaded once need not be again.
+    environment |= {
+        "HOME": str(tmp_path),
+        "UV_CACHE_DIR": cache.stdout.strip(),
+        "UV_PYTHON": sys.executable,
+    }
+    for command in ("sync", "run pytest", "run alembic upgrade head"):
+        done = subprocess.run(
+            [uv, *command.split()],
+            cwd=project.root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, f"uv {command}:\n{done.stdout}"
+    assert (project.root / "shop.db").is_file()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_url_for_another_driver_is_refused(render: Render, driver: str) -> None:
+    url = "oracle+oracledb://shop:s3cret@db.example.com/shop"
+    said = render(driver=driver).fail("python", "-c", USE, DATABASE_URL=url)
+    assert "DATABASE_URL is for oracle+oracledb, and this service for " in said
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_url_that_is_none_is_refused(render: Render, driver: str) -> None:
+    said = render(driver=driver).fail("python", "-c", USE, DATABASE_URL="shop:s3cret@localhost")
+    assert "DATABASE_URL is not a database URL: write " in said
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize("driver", SERVER_DRIVERS)
+def test_a_server_that_does_not_answer_is_named_by_its_setting(render: Render, driver: str) -> None:
+    project = render(driver=driver)
+    # Nothing listens on port 1.
+    url = f"{project.answers['drivername']}://shop:s3cret@127.0.0.1:1/shop"
+    said = project.fail("python", "-c", USE, DATABASE_URL=url)
+    for words in ("ping: cannot connect: ", "Unavailable: cannot connect: "):
+        assert words in said
+    assert ". See DATABASE_URL." in said
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize("driver", SERVER_DRIVERS)
+def test_a_url_without_a_database_is_refused(render: Render, driver: str) -> None:
+    project = render(driver=driver)
+    url = f"{project.answers['drivername']}://shop:s3cret@127.0.0.1:1"
+    said = project.fail("python", "-c", USE, DATABASE_URL=url)
+    assert "DATABASE_URL names no database: write " in said
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize("url", ["sqlite+aiosqlite://", "sqlite+aiosqlite:///:memory:"])
+def test_a_database_in_memory_is_refused(render: Render, url: str) -> None:
+    said = render().fail("python", "-c", USE, DATABASE_URL=url)
+    assert "DATABASE_URL names no file: in memory all sessions would share one" in said
+
+
+def test_a_directory_that_cannot_be_made_is_named(render: Render, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    url = f"sqlite+aiosqlite:///{tmp_path}/file/shop.db"
+    said = render().fail("python", "-c", USE, DATABASE_URL=url)
+    assert f"DATABASE_URL names {tmp_path}/file/shop.db, whose directory cannot be made: " in said
+
+
+def test_a_file_that_cannot_be_opened_is_named_by_its_setting(
+    render: Render, tmp_path: Path
+) -> None:
+    # Root may write anywhere, but not into a folder as if it were a file.
+    said = render().fail("python", "-c", USE, DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}")
+    assert "Unavailable: cannot connect: " in said
+    assert ". See DATABASE_URL." in said
+
+
+def test_a_directory_for_the_file_is_made(render: Render, tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/new/folder/shop.db"
+    assert render().run("python", "-c", USE, DATABASE_URL=url) == "ping: None\n"
+    assert (tmp_path / "new/folder/shop.db").is_file()
