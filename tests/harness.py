@@ -326,6 +326,7 @@ class Template:
 
 def _release(repository: Path, version: str) -> None:
     git(repository, "add", "--all")
+    # Empty where nothing is uncommitted: a commit bears one tag, and it may be a release already.
     git(repository, "commit", "--quiet", "--allow-empty", "--message", version)
     git(repository, "tag", version)
 

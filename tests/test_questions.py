@@ -394,6 +394,29 @@ def test_the_answers_of_another_template_are_not_taken_for_ours(
     assert project[ANSWERS].endswith("Theirs\n")
 
 
+@pytest.mark.parametrize(
+    ("scope", "changed", "reason"),
+    [
+        (
+            "service",
+            {"package": "store"},
+            "The package is not renamed by a command: rename its fol",
+        ),
+        ("service", {"scope": "layer"}, "'scope': this project was generated as a service, and th"),
+        ("layer", {"scope": "service"}, "'scope': this project was given the layer alone, and tha"),
+        ("layer", {"package_dir": "lib/shop"}, "The package is not moved by a command: move its f"),
+    ],
+)
+def test_an_answer_that_would_move_the_layer_is_refused_once_a_project_is_generated(
+    ask: Ask, tmp_path: Path, scope: str, changed: dict[str, str], reason: str
+) -> None:
+    stored = ask(scope=scope, package="shop").stored
+    (tmp_path / ANSWERS).write_text("".join(f"{name}: {stored[name]}\n" for name in stored))
+    assert ask(tmp_path).stored == stored
+    with pytest.raises(ValueError, match=reason):
+        ask(tmp_path, **changed)
+
+
 def test_a_first_copy_says_nothing_of_an_answers_file_that_is_missing(
     template: Template, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:

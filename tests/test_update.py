@@ -12,9 +12,8 @@ NEXT = "v9999.1.0"
 LAYER = Path("template/{{ package_dir }}/db")
 
 ALL_ANSWERS: list[dict[str, str]] = [
-    {"driver": "aiosqlite"},
-    {"driver": "asyncpg", "pool": "web", "key": "bigint", "ci": "github"},
-    {"driver": "asyncpg", "scope": "layer", "package_dir": "libs/shop"},
+    {"driver": "aiosqlite", "key": "bigint", "ci": "github"},
+    {"driver": "asyncpg", "pool": "worker", "scope": "layer", "package_dir": "libs/shop"},
 ]
 
 
@@ -120,6 +119,24 @@ def test_an_update_may_change_the_driver(releases: Template, start: Callable[...
     after = project.contents()
     assert _ours(after) == _ours(releases.render(driver="asyncpg").contents())
     assert _theirs(after) == _theirs(before)
+
+
+def test_a_refused_answer_leaves_the_project_as_it_is(start: Callable[..., Project]) -> None:
+    project = start()
+    with pytest.raises(ValueError, match="The package is not renamed by a command"):
+        project.update(package="store")
+    assert project.changes == []
+
+
+def test_owners_may_rename_their_package(releases: Template, start: Callable[..., Project]) -> None:
+    project = start()
+    (project.root / "src/shop").rename(project.root / "src/store")
+    for path in project.tree:
+        project[path] = project[path].replace("shop", "store")
+    project.commit()
+    project.update()
+    assert project.conflicts == []
+    assert _ours(project.contents()) == _ours(releases.render(package="store").contents())
 
 
 def test_a_layer_beside_another_template_keeps_answers_of_its_own(
