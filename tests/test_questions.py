@@ -23,7 +23,7 @@ DEFAULT_PATH = {"project_name", "scope", "package", "driver", "key", "ci"}
 # the default, without a word: so none is taken away.
 OFFERED = {
     "scope": ["service", "layer"],
-    "driver": ["aiosqlite", "asyncpg", "psycopg"],
+    "driver": ["aiosqlite", "asyncpg", "psycopg", "asyncmy"],
     "pool": ["web", "worker", "serverless", "custom"],
     "key": ["uuid7", "bigint"],
     "ci": ["none", "github"],
@@ -144,6 +144,7 @@ def test_the_project_name_is_written_in_the_quotes_that_ruff_would_choose(ask: A
         ("aiosqlite", "sqlite+aiosqlite:///shop.db"),
         ("asyncpg", "postgresql+asyncpg://postgres@localhost:5432/shop"),
         ("psycopg", "postgresql+psycopg://postgres@localhost:5432/shop"),
+        ("asyncmy", "mysql+asyncmy://root@localhost:3306/shop"),
     ],
 )
 def test_the_default_url_is_on_this_machine_and_holds_no_password(

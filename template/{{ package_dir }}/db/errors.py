@@ -48,7 +48,7 @@ class ConstraintViolation(DatabaseError, exc.IntegrityError):
 
     def __init__(
         self,
-        original: exc.IntegrityError,
+        original: exc.DBAPIError,
         constraint: str | None,
         fields: tuple[str, ...],
     ) -> None:
@@ -138,10 +138,14 @@ def translate(context: ExceptionContext) -> BaseException | None:
     """
     original, wrapped = context.original_exception, context.sqlalchemy_exception
     code = driver.error_code(original) or ""
-    if isinstance(wrapped, exc.IntegrityError) and code in _VIOLATIONS:
+    # Some drivers have another class for some of them.
+    if isinstance(wrapped, exc.DBAPIError) and code in _VIOLATIONS:
         kind, table = _VIOLATIONS[code], _table(context)
         constraint, columns = dialect.violation(original)
-        if not constraint and kind is UniqueViolation:
+        # MySQL calls every primary key so.
+        if constraint == "PRIMARY":
+            constraint = getattr(getattr(table, "primary_key", None), "name", None)
+        if columns and not constraint and kind is UniqueViolation:
             constraint = _constraint_of(table, columns)
         return kind(wrapped, constraint, columns or _columns_of(table, constraint))
     if code in _FAILURES:
@@ -172,4 +176,5 @@ def _constraint_of(table: object, fields: tuple[str, ...]) -> str | None:
 def _constraints(table: object) -> Iterable[tuple[str, tuple[str, ...]]]:
     """The names and columns of a table's constraints and indexes."""
     for item in (*getattr(table, "constraints", ()), *getattr(table, "indexes", ())):
-        yield str(item.name), tuple(column.key for column in getattr(item, "columns", ()))
+        columns = tuple(column.key for column in getattr(item, "columns", ()))
+        yield str(item.name), item.info.get("columns", columns)

@@ -67,8 +67,13 @@ def _migrate(
         context.run_migrations()
 
 
-def _render_item(kind: str, item: object, _: AutogenContext) -> str | Literal[False]:
+def _render_item(kind: str, item: object, context: AutogenContext) -> str | Literal[False]:
     # A migration outlives the code that it was made from: it names SQLAlchemy's types, not ours.
-    if kind == "type" and isinstance(item, UTCDateTime):
+    if kind != "type" or not isinstance(item, UTCDateTime):
+        return False
+    # sqlalchemy.sql.sqltypes, or sqlalchemy.dialects.mysql.types
+    _, package, database, *_ = type(item.impl).__module__.split(".")
+    if package != "dialects":
         return f"sa.{item.impl!r}"
-    return False
+    context.imports.add(f"from sqlalchemy.dialects import {database}")
+    return f"{database}.{item.impl!r}"

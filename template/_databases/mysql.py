@@ -1,0 +1,240 @@
+"""What is particular to MySQL and MariaDB: types, errors, transactions, locks, test servers."""
+
+import asyncio
+import re
+import signal
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import groupby
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.dialects.mysql import DATETIME
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from . import driver
+from .servers import ServerProgram, start
+from .settings import DRIVER
+
+TIMESTAMP = DATETIME(fsp=6)
+# UTC, whatever time zone the session has.
+NOW = sa.text("(utc_timestamp(6))")
+JSON = sa.JSON()
+BIGINT_KEY = sa.BigInteger()
+
+# https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
+# https://mariadb.com/docs/server/reference/error-codes
+UNIQUE_VIOLATION = frozenset({"1062", "1586"})
+FOREIGN_KEY_VIOLATION = frozenset({"1216", "1217", "1451", "1452"})
+NOT_NULL_VIOLATION = frozenset({"1048", "1364"})
+CHECK_VIOLATION = frozenset({"3819", "4025"})
+SERIALIZATION_FAILURE = frozenset({"1020"})
+DEADLOCK = frozenset({"1213"})
+LOCK_TIMEOUT = frozenset({"1205", "3572"})
+QUERY_TIMEOUT = frozenset({"1317", "1969", "3024"})
+# Too many connections, shut down, killed, gone, idle for too long.
+UNAVAILABLE = frozenset(
+    {"1040", "1053", "1203", "1927", "2003", "2006", "2013", "2014", "2055", "4031"}
+)
+
+ENGINE_OPTIONS: dict[str, object] = {}
+# For a connection whose statements stand alone.
+AUTOCOMMIT: dict[str, object] = {"isolation_level": "AUTOCOMMIT"}
+# Each statement that changes a table commits: a migration that fails half-way stays half done.
+TRANSACTIONAL_DDL = False
+RENDER_AS_BATCH = False
+
+# How a server for tests is had.
+_SERVER = ServerProgram(
+    name="MariaDB",
+    # No package on PyPI brings the programs along.
+    embedded=None,
+    # Debian and Homebrew keep the server's program off an ordinary user's PATH.
+    elsewhere=(
+        "/usr/sbin",
+        "/usr/libexec",
+        "/opt/homebrew/opt/mariadb*/bin",
+        "/usr/local/opt/mariadb*/bin",
+    ),
+    install=(
+        "install the programs mariadb-install-db and mariadbd"
+        " (Debian: apt-get install mariadb-server; macOS: brew install mariadb)",
+    ),
+    initialise=(
+        "mariadb-install-db",
+        "--no-defaults",
+        "--datadir={directory}/data",
+        "--auth-root-authentication-method=normal",
+        "--skip-test-db",
+    ),
+    serve=(
+        "mariadbd",
+        "--no-defaults",
+        "--datadir={directory}/data",
+        "--port={port}",
+        "--bind-address=127.0.0.1",
+        "--socket={directory}/s",
+        "--pid-file={directory}/pid",
+        "--character-set-server=utf8mb4",
+        # Debian's default of 128 MB is filled when the server starts.
+        "--innodb-buffer-pool-size=64M",
+        # The data is thrown away: nothing has to survive a crash.
+        "--innodb-flush-log-at-trx-commit=0",
+        "--innodb-doublewrite=OFF",
+        "--skip-log-bin",
+    ),
+    ready="ready for connections",
+    stop=signal.SIGTERM,
+)
+
+
+def locate(url: sa.URL) -> str:
+    """Where a URL leads, without its password. Raises ValueError if it names no database."""
+    if not url.database:
+        raise ValueError(f"DATABASE_URL names no database: write {url}/the_database")
+    return str(url)
+
+
+def attach(engine: AsyncEngine) -> None:
+    """Have each transaction of an engine begin as its options say."""
+    event.listen(engine.sync_engine, "begin", _begin)
+
+
+def transaction_options(isolation_level: str | None, read_only: bool) -> dict[str, object]:
+    """The execution options of a transaction. Raises ValueError for a level MySQL has not."""
+    levels = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+    if isolation_level not in (None, *levels):
+        raise ValueError(f"MySQL's isolation levels are {', '.join(levels)}: not {isolation_level}")
+    # Whatever the server's default is, every read is to see one moment.
+    level = isolation_level or ("REPEATABLE READ" if read_only else None)
+    said = [f"ISOLATION LEVEL {level}"] * bool(level) + ["READ ONLY"] * read_only
+    return {"mysql_transaction": ", ".join(said)} if said else {}
+
+
+def violation(error: BaseException) -> tuple[str | None, tuple[str, ...]]:
+    """The name of the violated constraint and its columns, where the server tells."""
+    message = driver.diagnostics(error)["message"]
+    code = driver.error_code(error) or ""
+    # Values may come first, with quotes of their own; names hold none.
+    quoted = re.findall(r"['`]([^'`]+)['`]", message)
+    if code in FOREIGN_KEY_VIOLATION:
+        key = re.search(r"CONSTRAINT `([^`]+)` FOREIGN KEY \(([^)]+)\)", message)
+        return (key[1], tuple(re.findall(r"`([^`]+)`", key[2]))) if key else (None, ())
+    if not quoted:
+        return None, ()
+    if code in NOT_NULL_VIOLATION:
+        return None, (quoted[0],)
+    if code in CHECK_VIOLATION:
+        return quoted[0], ()
+    # MySQL names the table before the key, MariaDB does not.
+    return quoted[-1].rpartition(".")[2], ()
+
+
+def partial_index(*columns: str, where: str, unique: bool = False) -> sa.Index:
+    """An index of only those rows for which `where`, a condition in SQL, holds.
+
+    There is none on MySQL. One that is not unique covers all rows: only larger. A unique one is on
+    a generated column, `<last column>_or_null`: NULL where the condition does not hold, and NULLs
+    are never equal. https://dev.mysql.com/doc/refman/8.4/en/create-table-secondary-indexes.html
+    """
+    if not unique:
+        return sa.Index(None, *columns)
+    *others, last = columns
+    generated = f"{last}_or_null"
+    index = sa.Index(None, *others, generated, unique=True, info={"columns": columns})
+
+    def add_column(index: sa.Index, table: sa.Table) -> None:
+        value = sa.Computed(f"CASE WHEN {where} THEN {last} END", persisted=False)
+        table.append_column(sa.Column(generated, table.c[last].type, value))
+        # As on the other databases.
+        index.name = sa.quoted_name(f"ix_{table.name}_{'_'.join(columns)}", None)
+
+    event.listen(index, "before_parent_attach", add_column)
+    return index
+
+
+@asynccontextmanager
+async def migration_connection(
+    engine: AsyncEngine,
+    patience: float,
+) -> AsyncGenerator[AsyncConnection]:
+    """A connection to migrate on, while no other process migrates. `patience` is in seconds.
+
+    The lock is of this database only, and on a connection of its own: one that waits would be
+    ended as a slow statement. In no transaction, which would go on showing what was there before.
+    """
+    name = sa.func.concat("migration ", sa.func.md5(sa.func.database()))
+    async with engine.connect() as side:
+        await side.execution_options(**AUTOCOMMIT)
+        deadline = time.monotonic() + patience
+        while not await side.scalar(sa.select(sa.func.get_lock(name, 0))):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"another process has been migrating for {patience:.0f} s")
+            await asyncio.sleep(0.1)
+        try:
+            async with engine.connect() as connection:
+                yield connection
+        finally:
+            await side.scalar(sa.select(sa.func.release_lock(name)))
+
+
+@contextmanager
+def temporary_server() -> Generator[sa.URL]:
+    """A server for tests, gone afterwards. Raises NoServer, which names each way to get one."""
+    with start(_SERVER) as server:
+        yield sa.make_url(f"{DRIVER}://root@{server.host}:{server.port}/mysql")
+
+
+async def create_database(server: sa.URL, name: str, template: str | None = None) -> sa.URL:
+    """A new database, empty or a copy of `template`, which nobody is connected to."""
+    await _administer(server, f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+    if template:
+        await _copy(server, template, name)
+    return server.set(database=name)
+
+
+async def drop_database(server: sa.URL, name: str) -> None:
+    """Remove a database that create_database made; nothing happens if it is gone."""
+    await _administer(server, f"DROP DATABASE IF EXISTS `{name}`")
+
+
+async def _copy(server: sa.URL, template: str, name: str) -> None:
+    """Copy a database's tables and rows one by one, since MySQL copies none as a whole."""
+    kept = sa.text(
+        "SELECT table_name, column_name FROM information_schema.columns"
+        " WHERE table_schema = :template AND extra NOT LIKE '%GENERATED'"
+        " ORDER BY table_name, ordinal_position"
+    )
+    engine = create_async_engine(server.set(database=name), poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            rows = (await connection.execute(kept, {"template": template})).all()
+            # The tables come in no order that foreign keys would like.
+            await connection.exec_driver_sql("SET foreign_key_checks = 0")
+            for table, columns in groupby(rows, key=lambda row: row[0]):
+                source = f"`{template}`.`{table}`"
+                names = ", ".join(f"`{column}`" for _, column in columns)
+                shown = await connection.exec_driver_sql(f"SHOW CREATE TABLE {source}")
+                await connection.exec_driver_sql(shown.scalars(1).one())
+                await connection.exec_driver_sql(
+                    f"INSERT INTO `{table}` ({names}) SELECT {names} FROM {source}"
+                )
+    finally:
+        await engine.dispose()
+
+
+async def _administer(server: sa.URL, statement: str) -> None:
+    engine = create_async_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    try:
+        async with engine.connect() as connection:
+            await connection.exec_driver_sql(statement)
+    finally:
+        await engine.dispose()
+
+
+def _begin(connection: sa.Connection) -> None:
+    # For the transaction that comes next, and for no other: nothing has to be reset.
+    if said := connection.get_execution_options().get("mysql_transaction"):
+        connection.exec_driver_sql(f"SET TRANSACTION {said}")
