@@ -26,6 +26,7 @@ OURS = [
     "src/shop/db/driver.py",
     "src/shop/db/engine.py",
     "src/shop/db/errors.py",
+    "src/shop/db/factory.py",
     "src/shop/db/migrate.py",
     "src/shop/db/mixins.py",
     "src/shop/db/pagination.py",

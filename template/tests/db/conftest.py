@@ -1,6 +1,7 @@
 """The fixtures of the layer's tests: as the project's, on a database with the probes' tables."""
 
 from collections.abc import AsyncGenerator
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -12,14 +13,19 @@ from .models import ProbeBase
 
 def pytest_configure(config: pytest.Config) -> None:
     # They run without the project's own conftest.py too.
-    config.pluginmanager.import_plugin(testing.__name__)
+    if not config.pluginmanager.has_plugin(testing.__name__):
+        config.pluginmanager.register(testing, testing.__name__)
+
+
+@pytest.fixture(autouse=True)
+def _in_the_loop_of_the_database(database_server: sa.URL) -> None:
+    """Have each test of the layer run in the session's event loop, whatever the settings say."""
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def database_settings(database_server: sa.URL) -> AsyncGenerator[db.DatabaseSettings]:
-    async with testing.temporary_database(database_server) as settings:
-        engine = db.create_engine(settings)
-        async with engine.begin() as connection:
+async def database_template(database_server: sa.URL) -> AsyncGenerator[str]:
+    name = f"template_{uuid4().hex}"
+    async with testing.temporary_database(database_server, name=name) as settings:
+        async with db.Database(settings) as database, database.engine.begin() as connection:
             await connection.run_sync(ProbeBase.metadata.create_all)
-        await engine.dispose()
-        yield settings
+        yield name

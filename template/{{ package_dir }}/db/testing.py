@@ -1,10 +1,12 @@
 """Fixtures for tests on the real database: a pytest plugin, named in tests/conftest.py."""
 
 import asyncio
+import inspect
 import os
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager
-from typing import Self
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from typing import Protocol, Self
 from uuid import uuid4
 
 import pytest
@@ -12,30 +14,82 @@ import pytest_asyncio
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from . import dialect
 from .database import Database, create_session
-from .engine import create_engine
+from .factory import Make
 from .settings import DatabaseSettings
+
+Node = pytest.Item | pytest.Collector
+Nodes = Node | list[Node] | None
+
+_SERVER = pytest.StashKey[str]()
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_pycollect_makeitem() -> Generator[None, Nodes, Nodes]:
+    """Run each test of the database in the session's event loop, whatever the settings say.
+
+    Connections belong to the loop that opened them. Other tests keep the loop that they have.
+    """
+    made = yield
+    for item in made if isinstance(made, list) else [made]:
+        if (
+            isinstance(item, pytest.Function)
+            and "database_server" in item.fixturenames
+            and inspect.iscoroutinefunction(item.obj)
+        ):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+    return made
+
+
+class _Worker(Protocol):
+    """What is used here of a worker of pytest-xdist, which need not be installed."""
+
+    config: pytest.Config
+    workerinput: dict[str, str]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: _Worker) -> None:
+    """Start one server for all workers of pytest-xdist."""
+    if not os.environ.get("TEST_DATABASE_URL"):
+        try:
+            node.workerinput["database_server"] = _start_server(node.config)
+        except RuntimeError:
+            # The tests that need a server will say so; the others can run without.
+            return
+
+
+def _start_server(config: pytest.Config) -> str:
+    if _SERVER not in config.stash:
+        stack = ExitStack()
+        url = stack.enter_context(dialect.temporary_server())
+        config.add_cleanup(stack.close)
+        config.stash[_SERVER] = url.render_as_string(hide_password=False)
+    return config.stash[_SERVER]
 
 
 @pytest.fixture(scope="session")
-def database_server() -> Generator[sa.URL]:
+def database_server(pytestconfig: pytest.Config) -> sa.URL:
     """Where test databases are made: TEST_DATABASE_URL, else a server of the run's own."""
-    given = os.environ.get("TEST_DATABASE_URL")
-    if given:
-        yield DatabaseSettings.model_validate({"url": given}).url
-    else:
-        with dialect.temporary_server() as url:
-            yield url
+    handed: dict[str, str] = getattr(pytestconfig, "workerinput", {})
+    url = os.environ.get("TEST_DATABASE_URL") or handed.get("database_server")
+    return DatabaseSettings.model_validate({"url": url or _start_server(pytestconfig)}).url
 
 
 @asynccontextmanager
-async def temporary_database(server: sa.URL) -> AsyncGenerator[DatabaseSettings]:
-    """A new, empty database on a server, for the length of the block."""
-    name = f"test_{uuid4().hex}"
-    url = await dialect.create_database(server, name)
+async def temporary_database(
+    server: sa.URL,
+    *,
+    name: str | None = None,
+    template: str | None = None,
+) -> AsyncGenerator[DatabaseSettings]:
+    """A new database for the length of the block: empty, or a copy of one that nobody is using."""
+    name = name or f"test_{uuid4().hex}"
+    url = await dialect.create_database(server, name, template)
     try:
         yield DatabaseSettings(url=url)
     finally:
@@ -43,45 +97,79 @@ async def temporary_database(server: sa.URL) -> AsyncGenerator[DatabaseSettings]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def database_settings(
+async def database_template(
     database_server: sa.URL,
     pytestconfig: pytest.Config,
-) -> AsyncGenerator[DatabaseSettings]:
-    """A database of the run's own, with the schema that `alembic upgrade head` makes."""
-    async with temporary_database(database_server) as settings:
+) -> AsyncGenerator[str]:
+    """The name of the database that tests get copies of: what `alembic upgrade head` makes.
+
+    Override it for another schema or for rows that are always there, and leave no connection open.
+    """
+    name = f"template_{uuid4().hex}"
+    async with temporary_database(database_server, name=name) as settings:
         config = Config(pytestconfig.rootpath / "alembic.ini")
         config.attributes["settings"] = settings
         # In a thread, since env.py runs an event loop of its own.
         await asyncio.to_thread(command.upgrade, config, "head")
-        yield settings
+        yield name
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def _engines() -> AsyncGenerator[dict[DatabaseSettings, AsyncEngine]]:
-    """An engine for each database that the tests of the run name as theirs."""
-    engines: dict[DatabaseSettings, AsyncEngine] = {}
-    yield engines
-    for engine in engines.values():
-        await engine.dispose()
+async def _shared_databases(
+    database_server: sa.URL,
+) -> AsyncGenerator[Callable[[str], Awaitable[Database]]]:
+    """The one copy of each template that all `database` fixtures work on, in their transactions."""
+    opened: dict[str, Database] = {}
+    async with AsyncExitStack() as stack:
+
+        async def share(template: str) -> Database:
+            if template not in opened:
+                copy = temporary_database(database_server, template=template)
+                settings = await stack.enter_async_context(copy)
+                # The server does not restart between two tests: a ping would double their cost.
+                database = Database(settings, pool_pre_ping=False)
+                opened[template] = await stack.enter_async_context(database)
+            return opened[template]
+
+        yield share
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(
-    database_settings: DatabaseSettings,
-    _engines: dict[DatabaseSettings, AsyncEngine],
+    database_template: str,
+    _shared_databases: Callable[[str], Awaitable[Database]],
 ) -> AsyncGenerator[Database]:
     """The database for one test: the code under test may commit, and nothing of it stays.
 
-    Its sessions are savepoints in one transaction, so isolation levels and deferred constraints do
-    not act, and two sessions cannot work at the same moment.
+    Its sessions are savepoints in one transaction: isolation levels and deferred constraints do
+    not act, and no two sessions work at the same moment. `fresh_database` is for what needs them.
     """
-    if database_settings not in _engines:
-        _engines[database_settings] = create_engine(database_settings)
-    engine = _engines[database_settings]
-    async with engine.connect() as connection:
+    shared = await _shared_databases(database_template)
+    async with shared.engine.connect() as connection:
         transaction = await connection.begin()
-        yield _JoinedDatabase(database_settings, engine, connection)
+        yield _JoinedDatabase(shared, connection)
         await transaction.rollback()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def fresh_database(
+    database_server: sa.URL,
+    database_template: str,
+) -> AsyncGenerator[Database]:
+    """A database for one test alone: real commits, at the same moment, at any isolation level.
+
+    Slower than `database` by the time that a copy takes.
+    """
+    async with (
+        temporary_database(database_server, template=database_template) as settings,
+        Database(settings) as database,
+    ):
+        yield database
+        if leaked := database.pool_status().in_use:
+            pytest.fail(
+                f"{leaked} connections were not given back: open sessions with `async with"
+                " database.transaction()`, and connections with `async with engine.connect()`"
+            )
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -91,17 +179,56 @@ async def session(database: Database) -> AsyncGenerator[AsyncSession]:
         yield session
 
 
+@pytest.fixture
+def query_log(request: pytest.FixtureRequest) -> Generator["QueryLog"]:
+    """What the test sends to its database: `with query_log.expect(2): ...` shows it if it fails."""
+    names = [name for name in ("database", "fresh_database") if name in request.fixturenames]
+    databases: list[Database] = [request.getfixturevalue(name) for name in names or ["database"]]
+    log = QueryLog()
+    for database in databases:
+        event.listen(database.engine.sync_engine, "before_cursor_execute", log.note)
+    yield log
+    for database in databases:
+        event.remove(database.engine.sync_engine, "before_cursor_execute", log.note)
+
+
+class QueryLog:
+    """The statements that were sent, in order, but for those that only manage a transaction."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    @contextmanager
+    def expect(self, number: int | None = None, *, at_most: int | None = None) -> Generator[None]:
+        """Fail the test, and show the statements, if the block sends more of them, or fewer."""
+        before = len(self.statements)
+        yield
+        sent = self.statements[before:]
+        if len(sent) > at_most if at_most is not None else len(sent) != number:
+            wanted = f"at most {at_most}" if at_most is not None else number
+            listed = "".join(f"\n{n:3}. {statement}" for n, statement in enumerate(sent, 1))
+            pytest.fail(f"expected {wanted} statements, and {len(sent)} were sent:{listed}")
+
+    def note(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if not _MANAGES_A_TRANSACTION.match(statement):
+            self.statements.append(" ".join(statement.split()))
+
+
+_MANAGES_A_TRANSACTION = re.compile(r"\s*(BEGIN|SAVEPOINT|RELEASE|ROLLBACK|COMMIT|SET|PRAGMA)\b")
+
+
+@pytest.fixture
+def make(session: AsyncSession) -> Make:
+    """`await make(Post, title="First")`: a row for a test, with all that it takes."""
+    return Make(session)
+
+
 class _JoinedDatabase(Database):
     """A database whose sessions join the test's transaction."""
 
-    def __init__(
-        self,
-        settings: DatabaseSettings,
-        engine: AsyncEngine,
-        connection: AsyncConnection,
-    ) -> None:
-        super().__init__(settings)
-        self._engine = engine
+    def __init__(self, shared: Database, connection: AsyncConnection) -> None:
+        super().__init__(shared.settings)
+        self._engine = shared.engine
         self._connection = connection
 
     # The fixture opens and closes it; an application's lifespan may try to.

@@ -1,0 +1,104 @@
+"""What the fixtures promise: see src/.../db/testing.py."""
+
+import pytest
+import sqlalchemy as sa
+
+from . import db, factory, testing
+from .models import Author, Book
+
+
+async def _emails(database: db.Database) -> list[str]:
+    async with database.session() as session:
+        return list(await session.scalars(sa.select(Author.email).order_by(Author.email)))
+
+
+async def _add(database: db.Database, email: str) -> None:
+    async with database.transaction() as session:
+        session.add(Author(email=email))
+
+
+@pytest.mark.parametrize("time", ["first", "second"])
+async def test_nothing_of_a_test_stays(database: db.Database, time: str) -> None:
+    assert await _emails(database) == []
+    await _add(database, "ada@example.com")
+    assert await _emails(database) == ["ada@example.com"]
+
+
+@pytest.mark.parametrize("time", ["first", "second"])
+async def test_nothing_of_a_test_stays_where_commits_are_real(
+    fresh_database: db.Database, time: str
+) -> None:
+    assert await _emails(fresh_database) == []
+    await _add(fresh_database, "ada@example.com")
+
+
+async def test_code_under_test_may_roll_back_and_go_on(database: db.Database) -> None:
+    await _add(database, "ada@example.com")
+    with pytest.raises(db.UniqueViolation):
+        await _add(database, "ada@example.com")
+    await _add(database, "bob@example.com")
+    assert await _emails(database) == ["ada@example.com", "bob@example.com"]
+
+
+async def test_two_transactions_of_a_fresh_database_work_at_the_same_moment(
+    fresh_database: db.Database,
+) -> None:
+    async with fresh_database.transaction() as writing:
+        writing.add(Author(email="ada@example.com"))
+        await writing.flush()
+        async with fresh_database.transaction(read_only=True) as reading:
+            assert await reading.scalar(sa.select(sa.func.count(Author.id))) == 0
+    assert await _emails(fresh_database) == ["ada@example.com"]
+
+
+async def test_statements_are_counted_but_not_those_that_manage_a_transaction(
+    database: db.Database, query_log: testing.QueryLog
+) -> None:
+    with query_log.expect(2):
+        await _add(database, "ada@example.com")
+        await _emails(database)
+    with query_log.expect(at_most=1):
+        await _emails(database)
+
+
+async def test_a_wrong_count_fails_and_shows_what_was_sent(
+    database: db.Database, query_log: testing.QueryLog
+) -> None:
+    shown = r"expected 2 statements, and 1 were sent:\n  1\. SELECT probe_authors\.email FROM"
+    with pytest.raises(pytest.fail.Exception, match=shown), query_log.expect(2):
+        await _emails(database)
+    with (
+        pytest.raises(pytest.fail.Exception, match="expected at most 1 statements, and 2"),
+        query_log.expect(at_most=1),
+    ):
+        await _emails(database)
+        await _emails(database)
+
+
+async def test_statements_of_a_fresh_database_are_counted(
+    fresh_database: db.Database, query_log: testing.QueryLog
+) -> None:
+    with query_log.expect(1):
+        await _emails(fresh_database)
+
+
+async def test_a_row_is_made_with_all_that_it_takes(make: factory.Make) -> None:
+    book = await make(Book, pages=12)
+    assert book.pages == 12
+    assert book.title
+    assert book.author_id
+    other = await make(Book)
+    assert (other.author_id, other.title) != (book.author_id, book.title)
+
+
+async def test_a_row_is_made_for_another(make: factory.Make) -> None:
+    author = await make(Author)
+    assert (await make(Book, author=author)).author_id == author.id
+    assert (await make(Book, author_id=author.id)).author_id == author.id
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_a_test_of_the_database_runs_in_the_loop_of_its_connections(
+    fresh_database: db.Database,
+) -> None:
+    assert (await fresh_database.ping()).ok
