@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from itertools import groupby
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -89,6 +88,23 @@ _SERVER = ServerProgram(
     stop=signal.SIGTERM,
 )
 
+# What a database holds, in the order in which one part may need another: what SHOW CREATE calls
+# it, which of its columns is the statement, and how its names are found.
+_PARTS = (
+    (
+        "TABLE",
+        1,
+        "SELECT table_name FROM information_schema.tables"
+        " WHERE table_schema = :schema AND table_type = 'BASE TABLE'",
+    ),
+    ("VIEW", 1, "SELECT table_name FROM information_schema.views WHERE table_schema = :schema"),
+    (
+        "TRIGGER",
+        2,
+        "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = :schema",
+    ),
+)
+
 
 def locate(url: sa.URL) -> str:
     """Where a URL leads, without its password. Raises ValueError if it names no database."""
@@ -106,7 +122,7 @@ def transaction_options(isolation_level: str | None, read_only: bool) -> dict[st
     """The execution options of a transaction. Raises ValueError for a level MySQL has not."""
     levels = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
     if isolation_level not in (None, *levels):
-        raise ValueError(f"MySQL's isolation levels are {', '.join(levels)}: not {isolation_level}")
+        raise ValueError(f"the isolation levels are {', '.join(levels)}: not {isolation_level}")
     # Whatever the server's default is, every read is to see one moment.
     level = isolation_level or ("REPEATABLE READ" if read_only else None)
     said = [f"ISOLATION LEVEL {level}"] * bool(level) + ["READ ONLY"] * read_only
@@ -201,28 +217,36 @@ async def drop_database(server: sa.URL, name: str) -> None:
 
 
 async def _copy(server: sa.URL, template: str, name: str) -> None:
-    """Copy a database's tables and rows one by one, since MySQL copies none as a whole."""
-    kept = sa.text(
-        "SELECT table_name, column_name FROM information_schema.columns"
-        " WHERE table_schema = :template AND extra NOT LIKE '%GENERATED'"
-        " ORDER BY table_name, ordinal_position"
-    )
+    """Copy what a database holds, one by one, since MySQL copies none as a whole."""
     engine = create_async_engine(server.set(database=name), poolclass=NullPool)
     try:
         async with engine.begin() as connection:
-            rows = (await connection.execute(kept, {"template": template})).all()
             # The tables come in no order that foreign keys would like.
             await connection.exec_driver_sql("SET foreign_key_checks = 0")
-            for table, columns in groupby(rows, key=lambda row: row[0]):
-                source = f"`{template}`.`{table}`"
-                names = ", ".join(f"`{column}`" for _, column in columns)
-                shown = await connection.exec_driver_sql(f"SHOW CREATE TABLE {source}")
-                await connection.exec_driver_sql(shown.scalars(1).one())
-                await connection.exec_driver_sql(
-                    f"INSERT INTO `{table}` ({names}) SELECT {names} FROM {source}"
-                )
+            for kind, position, names in _PARTS:
+                for part in await connection.scalars(sa.text(names), {"schema": template}):
+                    shown = await connection.exec_driver_sql(
+                        f"SHOW CREATE {kind} `{template}`.`{part}`"
+                    )
+                    # A view names the database in front of each table.
+                    statement = shown.scalars(position).one()
+                    await connection.exec_driver_sql(statement.replace(template, name))
+                    if kind == "TABLE":
+                        await _copy_rows(connection, template, part)
     finally:
         await engine.dispose()
+
+
+async def _copy_rows(connection: AsyncConnection, template: str, table: str) -> None:
+    given = sa.text(
+        "SELECT column_name FROM information_schema.columns WHERE table_schema = :schema"
+        " AND table_name = :table AND extra NOT LIKE '%GENERATED'"
+    )
+    names = await connection.scalars(given, {"schema": template, "table": table})
+    columns = ", ".join(f"`{name}`" for name in names)
+    await connection.exec_driver_sql(
+        f"INSERT INTO `{table}` ({columns}) SELECT {columns} FROM `{template}`.`{table}`"
+    )
 
 
 async def _administer(server: sa.URL, statement: str) -> None:

@@ -99,9 +99,14 @@ def attach(engine: AsyncEngine) -> None:
 
 
 def transaction_options(isolation_level: str | None, read_only: bool) -> dict[str, object]:
-    """The execution options of a transaction."""
-    options: dict[str, object] = {"postgresql_readonly": True} if read_only else {}
-    return options | ({"isolation_level": isolation_level} if isolation_level else {})
+    """The execution options of a transaction. Raises ValueError for a level PostgreSQL has not."""
+    levels = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+    if isolation_level not in (None, *levels):
+        raise ValueError(f"the isolation levels are {', '.join(levels)}: not {isolation_level}")
+    # By default each statement sees a moment of its own.
+    level = isolation_level or ("REPEATABLE READ" if read_only else None)
+    options: dict[str, object] = {"isolation_level": level} if level else {}
+    return options | ({"postgresql_readonly": True} if read_only else {})
 
 
 def violation(error: BaseException) -> tuple[str | None, tuple[str, ...]]:

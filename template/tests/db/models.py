@@ -38,3 +38,15 @@ class Book(db.BigIntKeyed, db.Timestamped, db.SoftDeletable, db.Versioned, Probe
     pages: Mapped[int] = mapped_column(default=1)
 
     author: Mapped[Author] = relationship(back_populates="books", lazy="raise")
+
+
+class Member(db.BigIntKeyed, db.Timestamped, db.SoftDeletable, ProbeBase):
+    __tablename__ = "probe_members"
+    __table_args__ = (
+        db.partial_index("club", "email", unique=True, where="deleted_at IS NULL"),
+        db.partial_index("email", where="deleted_at IS NULL"),
+    )
+
+    club: Mapped[str] = mapped_column(sa.String(50), default="chess")
+    email: Mapped[str] = mapped_column(sa.String(100))
+    notes: Mapped[db.JSONObject] = mapped_column(default=dict)
