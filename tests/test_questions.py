@@ -18,6 +18,7 @@ Ask = Callable[..., Answers]
 Render = Callable[..., Project]
 
 DEFAULT_PATH = {"project_name", "scope", "package", "driver", "key", "ci"}
+SERVER = {"pool", "pooler", "processes", "max_connections"}
 
 # Every choice that was ever offered. Copier replaces a stored answer that is no choice any more by
 # the default, without a word: so none is taken away.
@@ -25,6 +26,7 @@ OFFERED = {
     "scope": ["service", "layer"],
     "driver": ["aiosqlite", "asyncpg", "psycopg", "asyncmy"],
     "pool": ["web", "worker", "serverless", "custom"],
+    "pooler": ["none", "pgbouncer", "pgbouncer_statementless"],
     "key": ["uuid7", "bigint"],
     "ci": ["none", "github"],
 }
@@ -61,14 +63,14 @@ def test_six_questions_are_asked_when_all_is_left_to_the_defaults(ask: Ask) -> N
 
 
 @pytest.mark.parametrize("driver", SERVER_DRIVERS)
-def test_a_server_adds_the_question_of_the_pool(ask: Ask, driver: str) -> None:
-    assert ask(driver=driver).stored.keys() == DEFAULT_PATH | {"pool"}
+def test_a_server_adds_the_questions_of_the_way_to_it(ask: Ask, driver: str) -> None:
+    assert ask(driver=driver).stored.keys() == DEFAULT_PATH | SERVER
 
 
 def test_a_custom_pool_adds_its_five_numbers(ask: Ask) -> None:
     numbers = {"pool_size", "max_overflow", "pool_timeout", "pool_recycle", "pool_pre_ping"}
     asked = ask(driver="asyncpg", pool="custom").stored.keys()
-    assert asked == DEFAULT_PATH | {"pool"} | numbers
+    assert asked == DEFAULT_PATH | SERVER | numbers
 
 
 def test_a_layer_adds_the_question_where_the_package_is(ask: Ask) -> None:
@@ -77,7 +79,7 @@ def test_a_layer_adds_the_question_where_the_package_is(ask: Ask) -> None:
 
 @pytest.mark.parametrize("question", OFFERED)
 def test_every_choice_that_was_ever_offered_is_still_accepted(ask: Ask, question: str) -> None:
-    server = {"driver": "asyncpg"} if question == "pool" else {}
+    server = {"driver": "asyncpg"} if question in SERVER else {}
     for choice in OFFERED[question]:
         assert ask(**server, **{question: choice})[question] == choice
 
@@ -177,7 +179,7 @@ def test_the_numbers_of_a_custom_pool_are_those_that_were_given(ask: Ask) -> Non
         pool_recycle=-1,
         pool_pre_ping=False,
     )
-    assert answers["pool_values"] == {
+    assert answers["pool_values"] == answers["pools"]["web"] | {
         "size": 7,
         "max_overflow": 0,
         "timeout": 1,
@@ -189,6 +191,11 @@ def test_the_numbers_of_a_custom_pool_are_those_that_were_given(ask: Ask) -> Non
 def test_a_database_without_a_server_has_a_pool_of_its_own_whatever_is_answered(ask: Ask) -> None:
     answers = ask(driver="aiosqlite", pool="serverless")
     assert answers["pool_values"] == answers["pools"]["embedded"]
+
+
+def test_a_pooler_of_another_database_is_none_whatever_is_answered(ask: Ask) -> None:
+    assert ask(driver="aiosqlite", pooler="pgbouncer")["pooler_value"] == "none"
+    assert ask(driver="asyncpg", pooler="pgbouncer")["pooler_value"] == "pgbouncer"
 
 
 @pytest.mark.parametrize(
@@ -346,6 +353,55 @@ def test_a_number_of_the_pool_that_is_out_of_range_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=f"{name} is a whole number.* {re.escape(allowed)}"):
         ask(driver="asyncpg", pool="custom", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("processes", "0", "from 1 to 10000"),
+        ("processes", "10001", "from 1 to 10000"),
+        ("processes", "two", "from 1 to 10000"),
+        ("max_connections", "0", "from 1 to 999999"),
+        ("max_connections", "1000000", "from 1 to 999999"),
+        ("max_connections", "many", "from 1 to 999999"),
+    ],
+)
+def test_a_number_of_the_budget_that_is_out_of_range_is_refused(
+    ask: Ask, name: str, value: str, allowed: str
+) -> None:
+    with pytest.raises(ValueError, match=f"{name} is a whole number {allowed}"):
+        ask(driver="asyncpg", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("answers", "sum_"),
+    [
+        ({"processes": 8}, "8 processes x (5 + 10) connections = 120, more than the 97"),
+        (
+            {"processes": 100, "pool": "serverless"},
+            "100 processes x 1 connection = 100, more than the 97",
+        ),
+        (
+            {"processes": 2, "pool": "custom", "pool_size": 45, "max_overflow": 4},
+            "2 processes x (45 + 4) connections = 98, more than the 97",
+        ),
+        (
+            {"processes": 7, "pooler": "pgbouncer"},
+            "7 processes x (5 + 10) connections = 105, more than the 100",
+        ),
+    ],
+)
+def test_more_connections_than_the_server_allows_are_refused_with_the_sum(
+    ask: Ask, answers: dict[str, object], sum_: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"{sum_} that max_connections leaves")):
+        ask(driver="asyncpg", **answers)
+
+
+def test_as_many_connections_as_the_server_allows_are_accepted(ask: Ask) -> None:
+    ask(driver="asyncpg", processes=97, pool="serverless")
+    ask(driver="asyncpg", processes=8, max_connections=123)
+    ask(driver="aiosqlite", processes=8)
 
 
 def test_a_refused_answer_leaves_nothing_behind(template: Template, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ OURS = [
     "src/shop/db/ruff.toml",
     "src/shop/db/settings.py",
     "src/shop/db/testing.py",
+    "src/shop/db/tls.py",
     # The layer's own tests, of which there are more with each release.
     *(
         path.relative_to(REPOSITORY / "template").as_posix().removesuffix(".jinja")

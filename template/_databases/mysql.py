@@ -1,6 +1,7 @@
 """What is particular to MySQL and MariaDB: types, errors, transactions, locks, test servers."""
 
 import asyncio
+import math
 import re
 import signal
 import time
@@ -15,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from . import driver
 from .servers import ServerProgram, start
-from .settings import DRIVER
+from .settings import DRIVER, DatabaseSettings
 
 TIMESTAMP = DATETIME(fsp=6)
 # UTC, whatever time zone the session has.
@@ -113,7 +114,27 @@ def locate(url: sa.URL) -> str:
     return str(url)
 
 
-def attach(engine: AsyncEngine) -> None:
+def session_settings(settings: DatabaseSettings) -> dict[str, str]:
+    """What the server is to set for each connection."""
+    # Whole seconds, and one at least.
+    lock = math.ceil(settings.lock_timeout)
+    statement, idle = settings.statement_timeout, math.ceil(settings.idle_in_transaction_timeout)
+    # MariaDB stops any statement and an idle transaction, MySQL a SELECT alone; each takes what is
+    # the other's for a comment.
+    mariadb = f"/*M!, max_statement_time = {statement}, idle_transaction_timeout = {idle} */"
+    mysql = f"/*!80000, max_execution_time = {statement * 1000:.0f} */"
+    return {
+        # The database's clock and its dates are then UTC, whatever the machine's are.
+        "time_zone": "'+00:00'",
+        # A value that does not fit is an error, not another value.
+        "sql_mode": "CONCAT(@@sql_mode, ',TRADITIONAL')",
+        "innodb_lock_wait_timeout": f"{lock}",
+        # For a table that someone alters.
+        "lock_wait_timeout": f"{lock} {mariadb} {mysql}",
+    }
+
+
+def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
     """Have each transaction of an engine begin as its options say."""
     event.listen(engine.sync_engine, "begin", _begin)
 

@@ -8,13 +8,14 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from . import driver
 from .servers import ServerProgram, start
-from .settings import DRIVER
+from .settings import DRIVER, DatabaseSettings
 
 TIMESTAMP = sa.DateTime(timezone=True)
 NOW = sa.func.now()
@@ -94,8 +95,33 @@ def locate(url: sa.URL) -> str:
     return str(url)
 
 
-def attach(engine: AsyncEngine) -> None:
-    """Nothing: all that PostgreSQL needs is said when a connection is made (driver.py)."""
+def session_settings(settings: DatabaseSettings) -> dict[str, str]:
+    """What the server is to set for each connection: nothing where a pooler would refuse it."""
+    return _timeouts(settings) if settings.pooler == "none" else {}
+
+
+def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
+    """Have each transaction of an engine begin as it must."""
+    if settings.pooler == "none":
+        return
+    # A pooler gives each transaction another connection to the server, so each sets its own.
+    limits = _timeouts(settings).items()
+    calls = (f"set_config('{name}', '{milliseconds}', true)" for name, milliseconds in limits)
+    statement = f"SELECT {', '.join(calls)}"
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql(statement)
+
+
+def _timeouts(settings: DatabaseSettings) -> dict[str, str]:
+    limits = {
+        "lock_timeout": settings.lock_timeout,
+        "statement_timeout": settings.statement_timeout,
+        "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout,
+    }
+    return {name: f"{seconds * 1000:.0f}" for name, seconds in limits.items()}
 
 
 def transaction_options(isolation_level: str | None, read_only: bool) -> dict[str, object]:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from . import driver
-from .settings import DRIVER
+from .settings import DRIVER, DatabaseSettings
 
 # SQLite keeps text: a fraction of six digits sorts as Python's own do.
 TIMESTAMP = sa.DateTime()
@@ -62,7 +62,12 @@ def locate(url: sa.URL) -> str:
     return str(path)
 
 
-def attach(engine: AsyncEngine) -> None:
+def session_settings(settings: DatabaseSettings) -> dict[str, str]:
+    """What a server is to set for each connection: there is none."""
+    return {}
+
+
+def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
     """Have each connection and each transaction of an engine begin as it must."""
     event.listen(engine.sync_engine, "connect", _connect)
     event.listen(engine.sync_engine, "begin", _begin)

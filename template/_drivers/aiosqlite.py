@@ -1,11 +1,28 @@
 """What is particular to aiosqlite: how it connects, and what it tells of an error."""
 
+from collections.abc import Mapping
+from typing import Protocol
+
 from .settings import DatabaseSettings
 
+IGNORED_PARAMETERS = ()
 
-def connect_arguments(settings: DatabaseSettings) -> dict[str, object]:
+
+class RawConnection(Protocol):
+    """What is used here of aiosqlite.Connection: nothing."""
+
+
+def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) -> dict[str, object]:
     """What sqlite3.connect() takes: a writer waits this many seconds for another to finish."""
     return {"timeout": settings.lock_timeout}
+
+
+async def ping(connection: RawConnection) -> None:
+    """Nothing: a file does not go away by itself."""
+
+
+def hang_up(connection: RawConnection) -> None:
+    """Nothing: there is nobody at the other end."""
 
 
 def error_code(error: BaseException) -> str | None:

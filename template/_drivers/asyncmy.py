@@ -1,36 +1,45 @@
-"""What is particular to asyncmy: how it connects, and what it tells of an error."""
+"""What is particular to asyncmy: how it connects, is asked and dropped, and tells of an error."""
 
-import math
+from collections.abc import Mapping
+from typing import Protocol
 
 from .settings import DatabaseSettings
+from .tls import create_context
+
+IGNORED_PARAMETERS = ()
 
 
-def connect_arguments(settings: DatabaseSettings) -> dict[str, object]:
-    """What asyncmy.connect() takes, times in seconds.
+class RawConnection(Protocol):
+    """What is used here of asyncmy.Connection."""
+
+    async def ping(self, reconnect: bool, /) -> object: ...
+
+    def close(self) -> None: ...
+
+
+def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) -> dict[str, object]:
+    """What asyncmy.connect() takes, with what is to be set on the server for the session.
 
     https://github.com/long2ice/asyncmy/blob/dev/asyncmy/connection.pyx
     """
-    lock = math.ceil(settings.lock_timeout)
-    session = [
-        # The database's clock and its dates are then UTC, whatever the machine's are.
-        "time_zone = '+00:00'",
-        # A value that does not fit is an error, not another value.
-        "sql_mode = CONCAT(@@sql_mode, ',TRADITIONAL')",
-        # Whole seconds; the second is for a table that someone alters.
-        f"innodb_lock_wait_timeout = {lock}",
-        f"lock_wait_timeout = {lock}",
-        # MariaDB stops any statement, MySQL a SELECT alone; each takes the other's for a comment.
-        f"max_statement_time = {settings.command_timeout} */",
-        f"max_execution_time = {settings.command_timeout * 1000:.0f} */",
-    ]
     return {
         "charset": "utf8mb4",
         "connect_timeout": settings.connect_timeout,
-        # The server had its chance to stop the statement: it has vanished.
-        "read_timeout": settings.command_timeout + 1,
+        "read_timeout": settings.command_timeout or None,
         "program_name": settings.application_name,
-        "init_command": f"SET {', '.join(session[:4])} /*M!, {session[4]} /*!80000, {session[5]}",
+        "init_command": f"SET {', '.join(f'{name} = {value}' for name, value in session.items())}",
+        "ssl": create_context(settings.tls_mode, settings.tls_authority),
     }
+
+
+async def ping(connection: RawConnection) -> None:
+    """One round trip to the server and back, outside a transaction."""
+    await connection.ping(False)
+
+
+def hang_up(connection: RawConnection) -> None:
+    """Close the connection at once, without a word to the server; who waits on it gets an error."""
+    connection.close()
 
 
 def error_code(error: BaseException) -> str | None:

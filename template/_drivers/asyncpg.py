@@ -1,21 +1,50 @@
-"""What is particular to asyncpg: how it connects, and what it tells of an error."""
+"""What is particular to asyncpg: how it connects, is asked and dropped, and tells of an error."""
+
+from collections.abc import Mapping
+from typing import Protocol
 
 from .settings import DatabaseSettings
+from .tls import create_context
+
+# Parameters of a URL that are libpq's, and that asyncpg does without.
+IGNORED_PARAMETERS = ("channel_binding", "gssencmode")
 
 
-def connect_arguments(settings: DatabaseSettings) -> dict[str, object]:
-    """What asyncpg.connect() takes; times in seconds, but for the server's own in milliseconds.
+class RawConnection(Protocol):
+    """What is used here of asyncpg.Connection."""
+
+    async def execute(self, query: str, /) -> str: ...
+
+    def terminate(self) -> None: ...
+
+
+def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) -> dict[str, object]:
+    """What asyncpg.connect() takes, with what is to be set on the server for the session.
 
     https://magicstack.github.io/asyncpg/current/api/index.html#connection
     """
-    return {
+    arguments: dict[str, object] = {
         "timeout": settings.connect_timeout,
-        "command_timeout": settings.command_timeout,
-        "server_settings": {
-            "application_name": settings.application_name,
-            "lock_timeout": f"{settings.lock_timeout * 1000:.0f}",
-        },
+        "command_timeout": settings.command_timeout or None,
+        "ssl": create_context(settings.tls_mode, settings.tls_authority) or False,
+        # A pooler takes the name, and refuses all other parameters that it does not know.
+        "server_settings": {"application_name": settings.application_name, **session},
     }
+    if settings.pooler == "pgbouncer_statementless":
+        # Without names a prepared statement ends with its use: the next transaction may be on
+        # another connection to the server, and none is left behind on this one.
+        arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+    return arguments
+
+
+async def ping(connection: RawConnection) -> None:
+    """One round trip to the server and back, outside a transaction."""
+    await connection.execute("")
+
+
+def hang_up(connection: RawConnection) -> None:
+    """Close the connection at once, without a word to the server; who waits on it gets an error."""
+    connection.terminate()
 
 
 def error_code(error: BaseException) -> str | None:

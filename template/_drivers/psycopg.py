@@ -1,29 +1,103 @@
-"""What is particular to psycopg: how it connects, and what it tells of an error."""
+"""What is particular to psycopg: how it connects, is asked and dropped, and tells of an error."""
 
+import asyncio
 import math
+import os
+import socket
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from psycopg import AsyncConnection
+from psycopg.abc import RV, PQGen
+from psycopg.rows import TupleRow
 
 from .settings import DatabaseSettings
 
+IGNORED_PARAMETERS = ()
 
-def connect_arguments(settings: DatabaseSettings) -> dict[str, object]:
-    """What psycopg's connect() takes: libpq's parameters, in seconds or, where said, milliseconds.
+# Where systems keep the authorities that they trust; OpenSSL in psycopg's wheels does not know.
+_AUTHORITIES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+)
+
+
+class RawConnection(AsyncConnection[TupleRow]):
+    """psycopg's connection, which hangs up on a server that is silent for too long."""
+
+    patience = 0.0
+
+    async def wait(
+        self,
+        gen: PQGen[RV],
+        interval: float = 0.1,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> RV:
+        if not self.patience:
+            return await super().wait(gen, interval, timeout)
+        timer = asyncio.get_running_loop().call_later(self.patience, hang_up, self)
+        try:
+            return await super().wait(gen, interval, timeout)
+        finally:
+            timer.cancel()
+
+
+def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) -> dict[str, object]:
+    """What psycopg's connect() takes, with what is to be set on the server for the session.
 
     https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
     """
-    command, lock = settings.command_timeout * 1000, settings.lock_timeout * 1000
-    return {
+
+    class Connection(RawConnection):
+        patience = settings.command_timeout
+
+    arguments: dict[str, object] = {
+        "async_creator_fn": Connection.connect,
         # Whole seconds, and never less than two.
         "connect_timeout": math.ceil(settings.connect_timeout),
         "application_name": settings.application_name,
-        # psycopg stops no statement by itself: the server does.
-        "options": f"-c statement_timeout={command:.0f} -c lock_timeout={lock:.0f}",
-        # And a server that has vanished stops none: what is sent unheard gives up, and a wait for
-        # an answer asks every few seconds whether anyone is there.
+        # Who has vanished from the network is noticed here, even where a statement may take long:
+        # what is sent unheard gives up, and a wait for an answer asks whether anyone is there.
         "tcp_user_timeout": 5_000,
         "keepalives_idle": 5,
         "keepalives_interval": 1,
         "keepalives_count": 3,
+        "sslmode": settings.tls_mode,
     }
+    if session:
+        arguments["options"] = " ".join(f"-c {name}={value}" for name, value in session.items())
+    if settings.tls_mode.startswith("verify"):
+        arguments["sslrootcert"] = str(settings.tls_authority or _system_authorities())
+    if settings.pooler == "pgbouncer_statementless":
+        # The next transaction may be on another connection to the server.
+        arguments["prepare_threshold"] = None
+    return arguments
+
+
+async def ping(connection: RawConnection) -> None:
+    """One round trip to the server and back, outside a transaction."""
+    before = connection.autocommit
+    await connection.set_autocommit(True)
+    await connection.execute("")
+    await connection.set_autocommit(before)
+
+
+def hang_up(connection: RawConnection) -> None:
+    """Close the connection at once, without a word to the server; who waits on it gets an error."""
+    # Not by closing it: libpq must find the end of the stream, to tell those who wait.
+    with suppress(OSError), socket.socket(fileno=os.dup(connection.pgconn.socket)) as twin:
+        twin.shutdown(socket.SHUT_RDWR)
+
+
+def _system_authorities() -> Path:
+    known = (ssl.get_default_verify_paths().cafile, *_AUTHORITIES)
+    for file in known:
+        if file and Path(file).is_file():
+            return Path(file)
+    raise ValueError("no file of trusted authorities was found: name one in DATABASE_TLS_CA_FILE")
 
 
 def error_code(error: BaseException) -> str | None:

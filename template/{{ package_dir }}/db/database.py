@@ -17,7 +17,7 @@ from sqlalchemy.orm.session import JoinTransactionMode
 from sqlalchemy.pool import QueuePool
 
 from . import dialect
-from .engine import create_engine
+from .engine import Password, create_engine
 from .errors import DatabaseError, StaleVersion
 from .mixins import SoftDeletable, hide_deleted
 from .settings import DatabaseSettings
@@ -50,16 +50,24 @@ class Database:
             async with database.transaction() as session:
                 session.add(User(email="ada@example.com"))
 
-    `options` go to `create_async_engine`.
+    `password` is called for each new connection, and may be async; `options` go to
+    `create_async_engine`.
     """
 
-    def __init__(self, settings: DatabaseSettings | None = None, **options: object) -> None:
+    def __init__(
+        self,
+        settings: DatabaseSettings | None = None,
+        *,
+        password: Password | None = None,
+        **options: object,
+    ) -> None:
         self.settings = settings or DatabaseSettings()
+        self._password = password
         self._options = options
         self._engine: AsyncEngine | None = None
 
     async def __aenter__(self) -> Self:
-        self._engine = create_engine(self.settings, **self._options)
+        self._engine = create_engine(self.settings, password=self._password, **self._options)
         logger.info("database: %s", dialect.locate(self.settings.url))
         return self
 

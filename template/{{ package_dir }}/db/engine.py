@@ -1,35 +1,53 @@
 """The engine: its pool, its timeouts, and the errors that come out of it."""
 
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+
+import sqlalchemy as sa
 from sqlalchemy import PoolProxiedConnection, event, exc
-from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import AdaptedConnection, Dialect, ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, NullPool
+from sqlalchemy.util import await_only
 
-from . import dialect, driver, errors
+from . import dialect, driver, errors, tls
 from .settings import DatabaseSettings
 
+logger = logging.getLogger(__name__)
 
-def create_engine(settings: DatabaseSettings, **options: object) -> AsyncEngine:
+Password = Callable[[], str | Awaitable[str]]
+
+
+def create_engine(
+    settings: DatabaseSettings,
+    *,
+    password: Password | None = None,
+    **options: object,
+) -> AsyncEngine:
     """An engine as the settings say; `options` of create_async_engine win over them.
 
+    `password` is called for each new connection, and may be async: for tokens that expire.
     It connects when first used, and belongs to one event loop: dispose of it before that ends.
     Raises ValueError if DATABASE_URL leads nowhere.
     """
     dialect.locate(settings.url)
     engine = create_async_engine(
-        settings.url,
+        tls.without_words(settings.url).difference_update_query(driver.IGNORED_PARAMETERS),
         **{
             "echo": settings.echo,
             "hide_parameters": True,
-            "connect_args": driver.connect_arguments(settings),
             **dialect.ENGINE_OPTIONS,
             **_pool_options(settings),
             **options,
         },
     )
-    dialect.attach(engine)
-    event.listen(engine.sync_engine, "do_connect", _connect)
+    dialect.attach(engine, settings)
+    _Watch(settings, password).attach(engine.sync_engine)
     event.listen(engine.sync_engine, "handle_error", errors.translate, retval=True)
     return engine
 
@@ -56,21 +74,92 @@ def _pool_options(settings: DatabaseSettings) -> dict[str, object]:
         "max_overflow": settings.max_overflow,
         "pool_timeout": settings.pool_timeout,
         "pool_recycle": settings.pool_recycle,
-        "pool_pre_ping": settings.pool_pre_ping,
         # The connections that a quiet hour does not need grow old, and the server may close them.
         "pool_use_lifo": True,
     }
 
 
-def _connect(
-    dialect: Dialect,
-    record: ConnectionPoolEntry,
-    arguments: list[object],
-    options: dict[str, object],
-) -> DBAPIConnection:
-    # Drivers raise OSError and TimeoutError from here, which pass by `handle_error`.
-    try:
-        return dialect.connect(*arguments, **options)
-    except (OSError, dialect.loaded_dbapi.Error) as error:
-        reason = str(error) or type(error).__name__
-        raise errors.Unavailable(f"cannot connect: {reason}. See DATABASE_URL.") from error
+class _Watch:
+    """What is done at the events of an engine: passwords, silent servers, slow queries."""
+
+    def __init__(self, settings: DatabaseSettings, password: Password | None) -> None:
+        self._settings = settings
+        self._password = password
+        self._arguments = driver.connect_arguments(settings, dialect.session_settings(settings))
+
+    def attach(self, engine: sa.Engine) -> None:
+        event.listen(engine, "do_connect", self._connect)
+        event.listen(engine, "handle_error", self._give_up)
+        if self._settings.pool_size and self._settings.pool_pre_ping:
+            event.listen(engine, "checkout", self._ping)
+        event.listen(engine, "before_cursor_execute", self._begin)
+        event.listen(engine, "after_cursor_execute", self._end)
+
+    def _connect(
+        self,
+        dialect: Dialect,
+        record: ConnectionPoolEntry,
+        arguments: list[object],
+        options: dict[str, object],
+    ) -> DBAPIConnection:
+        options |= self._arguments | options  # what the URL or `connect_args` say wins
+        if self._password:
+            password = self._password()
+            # SQLAlchemy calls this in a greenlet, where an await goes through here.
+            options["password"] = await_only(password) if isawaitable(password) else password
+        # Drivers raise OSError and TimeoutError from here, which pass by `handle_error`.
+        try:
+            return dialect.connect(*arguments, **options)
+        except (OSError, dialect.loaded_dbapi.Error) as error:
+            reason = str(error) or f"no answer within {self._settings.connect_timeout:g} s"
+            raise errors.Unavailable(
+                f"cannot connect: {reason}. See DATABASE_URL"
+                f" and DATABASE_TLS, which is {self._settings.tls_mode} here."
+            ) from error
+
+    def _ping(
+        self,
+        connection: DBAPIConnection,
+        record: ConnectionPoolEntry,
+        proxy: PoolProxiedConnection,
+    ) -> None:
+        """Ask whether the server is there, as pool_pre_ping does, but in one round trip and 2 s."""
+        assert isinstance(connection, AdaptedConnection)
+        if "used" not in record.info:
+            record.info["used"] = True
+            return
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(2, driver.hang_up, connection.driver_connection)
+        try:
+            connection.run_async(driver.ping)
+        except Exception as error:
+            # The others in the pool will be no better: all are replaced when they are next used.
+            raise exc.InvalidatePoolError from error
+        finally:
+            timer.cancel()
+
+    def _give_up(self, context: ExceptionContext) -> None:
+        if not context.connection:
+            return
+        # A statement that the server ended for its length is the slowest of all.
+        self._end(context.connection, None, context.statement or "")
+        # What a silent server may still send is anyone's guess, and no farewell would reach it.
+        if isinstance(context.original_exception, TimeoutError):
+            context.is_disconnect = True
+            connection = context.connection.connection.driver_connection
+            assert connection
+            driver.hang_up(connection)
+
+    def _begin(self, connection: sa.Connection, *execution: object) -> None:
+        connection.info["began"] = time.perf_counter()
+
+    def _end(
+        self,
+        connection: sa.Connection,
+        cursor: object,
+        statement: str,
+        *execution: object,
+    ) -> None:
+        took = time.perf_counter() - connection.info.pop("began", time.perf_counter())
+        if took >= (self._settings.slow_query_threshold or math.inf):
+            logger.warning("slow query, %.3f s: %s", took, " ".join(statement[:2000].split()))

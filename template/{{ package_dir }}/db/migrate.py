@@ -21,7 +21,8 @@ def run(metadata: sa.MetaData | Sequence[sa.MetaData]) -> None:
     A program that calls Alembic may put into `config.attributes` the `settings` to use, or the
     `connection` (a sqlalchemy.Connection, inside run_sync), which it commits itself.
 
-    Raises TimeoutError if another process migrates for longer than DATABASE_MIGRATION_TIMEOUT.
+    Raises TimeoutError if another process migrates for longer than DATABASE_MIGRATION_TIMEOUT, and
+    ValueError if there is a pooler, and no DATABASE_MIGRATION_URL that leads past it.
     """
     config = context.config
     if config.cmd_opts and config.config_file_name:
@@ -40,13 +41,32 @@ async def _migrate_locked(
     metadata: sa.MetaData | Sequence[sa.MetaData],
     settings: DatabaseSettings,
 ) -> None:
-    engine = create_engine(settings.model_copy(update={"pool_size": 0}))
+    engine = create_engine(_direct(settings))
     try:
         patience = settings.migration_timeout
         async with dialect.migration_connection(engine, patience) as connection:
             await connection.run_sync(lambda sync: _migrate(metadata, connection=sync))
     finally:
         await engine.dispose()
+
+
+def _direct(settings: DatabaseSettings) -> DatabaseSettings:
+    """The way that migrations take: past a pooler, and with no limit on how long they work."""
+    if settings.pooler != "none" and not settings.migration_url:
+        raise ValueError(
+            "DATABASE_MIGRATION_URL is missing: the lock of a migration does not hold through"
+            f" {settings.pooler}, so name the server itself"
+        )
+    update = {
+        "url": settings.migration_url or settings.url,
+        "pooler": "none",
+        "pool_size": 0,
+        "statement_timeout": 0,
+        "command_timeout": 0,
+        "idle_in_transaction_timeout": 0,
+        "application_name": f"{settings.application_name} migrations",
+    }
+    return settings.model_copy(update=update)
 
 
 def _migrate(

@@ -91,7 +91,7 @@ async def temporary_database(
     name = name or f"test_{uuid4().hex}"
     url = await dialect.create_database(server, name, template)
     try:
-        yield DatabaseSettings(url=url)
+        yield DatabaseSettings(url=url, migration_url=url)
     finally:
         await dialect.drop_database(server, name)
 
