@@ -21,6 +21,7 @@ Render = Callable[..., Project]
 OURS = [
     "src/shop/db/__init__.py",
     "src/shop/db/base.py",
+    "src/shop/db/cursors.py",
     "src/shop/db/database.py",
     "src/shop/db/dialect.py",
     "src/shop/db/driver.py",
@@ -30,6 +31,7 @@ OURS = [
     "src/shop/db/migrate.py",
     "src/shop/db/mixins.py",
     "src/shop/db/pagination.py",
+    "src/shop/db/reading.py",
     "src/shop/db/repository.py",
     "src/shop/db/ruff.toml",
     "src/shop/db/settings.py",

@@ -22,6 +22,7 @@ TIMESTAMP = DATETIME(fsp=6)
 # UTC, whatever time zone the session has.
 NOW = sa.text("(utc_timestamp(6))")
 JSON = sa.JSON()
+NATIVE_DECIMAL = True
 BIGINT_KEY = sa.BigInteger()
 
 # https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
@@ -190,6 +191,17 @@ def partial_index(*columns: str, where: str, unique: bool = False) -> sa.Index:
 
     event.listen(index, "before_parent_attach", add_column)
     return index
+
+
+def order_by(
+    column: sa.SQLColumnExpression[object],
+    *,
+    down: bool,
+    nullable: bool,
+) -> list[sa.ColumnElement[object]]:
+    """The clauses that sort by a column, NULL greater than any value: MySQL takes it for less."""
+    columns = [column.is_(None), column] if nullable else [column]
+    return [each.desc() if down else each.asc() for each in columns]
 
 
 @asynccontextmanager

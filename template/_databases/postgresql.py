@@ -20,6 +20,7 @@ from .settings import DRIVER, DatabaseSettings
 TIMESTAMP = sa.DateTime(timezone=True)
 NOW = sa.func.now()
 JSON = JSONB()
+NATIVE_DECIMAL = True
 BIGINT_KEY = sa.BigInteger()
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -148,6 +149,16 @@ def violation(error: BaseException) -> tuple[str | None, tuple[str, ...]]:
 def partial_index(*columns: str, where: str, unique: bool = False) -> sa.Index:
     """An index of only those rows for which `where`, a condition in SQL, holds."""
     return sa.Index(None, *columns, unique=unique, postgresql_where=sa.text(where))
+
+
+def order_by(
+    column: sa.SQLColumnExpression[object],
+    *,
+    down: bool,
+    nullable: bool,
+) -> list[sa.ColumnElement[object]]:
+    """The clauses that sort by a column, NULL greater than any value: PostgreSQL's own way."""
+    return [column.desc() if down else column.asc()]
 
 
 @asynccontextmanager

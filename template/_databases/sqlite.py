@@ -20,6 +20,8 @@ from .settings import DRIVER, DatabaseSettings
 TIMESTAMP = sa.DateTime()
 NOW = sa.text("(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')")
 JSON = sa.JSON()
+# It has floats only: base.ExactDecimal rounds them.
+NATIVE_DECIMAL = False
 # Only a column declared INTEGER counts up by itself; it holds 64 bits all the same.
 BIGINT_KEY = sa.Integer()
 
@@ -94,6 +96,18 @@ def violation(error: BaseException) -> tuple[str | None, tuple[str, ...]]:
 def partial_index(*columns: str, where: str, unique: bool = False) -> sa.Index:
     """An index of only those rows for which `where`, a condition in SQL, holds."""
     return sa.Index(None, *columns, unique=unique, sqlite_where=sa.text(where))
+
+
+def order_by(
+    column: sa.SQLColumnExpression[object],
+    *,
+    down: bool,
+    nullable: bool,
+) -> list[sa.ColumnElement[object]]:
+    """The clauses that sort by a column, NULL greater than any value."""
+    if not nullable:
+        return [column.desc() if down else column.asc()]
+    return [column.desc().nulls_first() if down else column.asc().nulls_last()]
 
 
 @asynccontextmanager

@@ -1,5 +1,10 @@
 """The tables of the layer's tests, on metadata of their own: a project's own models may change."""
 
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Protocol
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -50,3 +55,52 @@ class Member(db.BigIntKeyed, db.Timestamped, db.SoftDeletable, ProbeBase):
     club: Mapped[str] = mapped_column(sa.String(50), default="chess")
     email: Mapped[str] = mapped_column(sa.String(100))
     notes: Mapped[db.JSONObject] = mapped_column(default=dict)
+
+
+class Placement(ProbeBase):
+    """A key of two columns."""
+
+    __tablename__ = "probe_placements"
+
+    shelf: Mapped[str] = mapped_column(sa.String(20), primary_key=True)
+    place: Mapped[int] = mapped_column(primary_key=True)
+    price: Mapped[Decimal]
+
+
+class Colour(StrEnum):
+    RED = "red"
+    GREEN = "green"
+
+
+class Parameters(Protocol):
+    """What SQLAlchemy hands to a default that asks for it."""
+
+    def get_current_parameters(self) -> Mapping[str, object]: ...
+
+
+def derive(context: Parameters) -> str:
+    return f"from {context.get_current_parameters()['code']}"
+
+
+class Sample(db.UUIDKeyed, db.Timestamped, db.Versioned, ProbeBase):
+    """Every kind of column, each of which may be NULL, and one of each kind of default."""
+
+    __tablename__ = "probe_samples"
+
+    code: Mapped[str] = mapped_column(sa.String(50), unique=True)
+    number: Mapped[int | None]
+    small: Mapped[int | None] = mapped_column(sa.Integer)
+    ratio: Mapped[float | None]
+    flag: Mapped[bool | None]
+    price: Mapped[Decimal | None]
+    text: Mapped[str | None] = mapped_column(sa.Text)
+    blob: Mapped[bytes | None]
+    colour: Mapped[Colour | None]
+    document: Mapped[db.JSONObject | None]
+    day: Mapped[date | None]
+    moment: Mapped[datetime | None]
+    reference: Mapped[UUID | None]
+    constant: Mapped[str] = mapped_column(sa.String(20), default="constant")
+    computed: Mapped[db.JSONObject] = mapped_column(default=dict)
+    derived: Mapped[str] = mapped_column(sa.String(60), default=derive)
+    served: Mapped[int] = mapped_column(server_default="7")

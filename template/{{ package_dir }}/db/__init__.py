@@ -1,6 +1,6 @@
 """The data layer. `copier update` keeps it current (copier-async-sqlalchemy): never edit it."""
 
-from .base import Base, JSONObject, UTCDateTime
+from .base import Base, ExactDecimal, JSONObject, UTCDateTime
 from .database import Database, Health, PoolStatus, create_session
 from .dialect import partial_index
 from .engine import create_engine
@@ -10,6 +10,7 @@ from .errors import (
     DatabaseError,
     Deadlock,
     ForeignKeyViolation,
+    InvalidCursor,
     LockTimeout,
     NotFound,
     NotNullViolation,
@@ -22,8 +23,8 @@ from .errors import (
     UnknownField,
 )
 from .mixins import BigIntKeyed, Key, Keyed, SoftDeletable, Timestamped, UUIDKeyed, Versioned
-from .pagination import Page
-from .repository import Repository
+from .pagination import CursorPage, Page
+from .repository import Repository, contains, starts_with
 from .settings import DatabaseSettings
 
 __all__ = [
@@ -44,15 +45,20 @@ __all__ = [
     "SoftDeletable",
     "Versioned",
     "UTCDateTime",
+    "ExactDecimal",
     "JSONObject",
     "partial_index",
     # Rows.
     "Repository",
     "Page",
+    "CursorPage",
+    "contains",
+    "starts_with",
     # What can go wrong.
     "DatabaseError",
     "NotFound",
     "UnknownField",
+    "InvalidCursor",
     "ConstraintViolation",
     "UniqueViolation",
     "ForeignKeyViolation",

@@ -1,6 +1,7 @@
 """What every model shares: the base class, the names of constraints, and portable column types."""
 
 from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from enum import Enum
 from typing import ClassVar
 from uuid import UUID
@@ -49,6 +50,45 @@ class UTCDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
+class ExactDecimal(TypeDecorator[Decimal]):
+    """A decimal number: `precision` digits, at most 15, of which `scale` are after the point.
+
+    Further digits are rounded, half away from zero, before they leave; a number that is too large,
+    or none, raises ValueError. SQLite keeps floats, which hold 15 digits: what is read is rounded
+    to `scale` and so equals what was written.
+    """
+
+    impl = sa.Numeric
+    cache_ok = True
+
+    def __init__(self, precision: int = 15, scale: int = 4) -> None:
+        if not 0 <= scale <= precision <= 15:
+            raise ValueError(f"SQLite keeps 15 digits at most: ({precision}, {scale})")
+        super().__init__(precision, scale, asdecimal=dialect.NATIVE_DECIMAL)
+        self.precision, self.scale = precision, scale
+
+    def process_bind_param(self, value: Decimal | None, dialect: sa.Dialect) -> Decimal | None:
+        if value is None:
+            return None
+        whole_digits = self.precision - self.scale
+        try:
+            rounded = value.quantize(Decimal(1).scaleb(-self.scale), ROUND_HALF_UP)
+        except InvalidOperation as error:
+            raise ValueError(f"{value} is no number that can be kept") from error
+        if abs(rounded) >= 10**whole_digits:
+            raise ValueError(f"{value} has more than {whole_digits} digits before the point")
+        return rounded
+
+    def process_result_value(
+        self,
+        value: Decimal | float | None,
+        dialect: sa.Dialect,
+    ) -> Decimal | None:
+        if value is None or isinstance(value, Decimal):
+            return value
+        return Decimal(f"{value:.{self.scale}f}")
+
+
 def _enum_values(enum: type[Enum]) -> list[str]:
     return [str(member.value) for member in enum]
 
@@ -60,6 +100,7 @@ class Base(AsyncAttrs, DeclarativeBase):
     type_annotation_map: ClassVar = {
         datetime: UTCDateTime,
         int: sa.BigInteger,
+        Decimal: ExactDecimal,
         UUID: sa.Uuid,
         JSONObject: dialect.JSON,
         # A native enum type cannot be changed inside a transaction, nor seen by `alembic check`.

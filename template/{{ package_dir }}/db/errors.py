@@ -34,6 +34,10 @@ class UnknownField(DatabaseError, ValueError):
         )
 
 
+class InvalidCursor(DatabaseError, ValueError):
+    """A cursor of another model or another sort, or none at all; a web service answers 422."""
+
+
 class StaleVersion(DatabaseError):
     """Someone else changed the row since it was read: read it again and decide anew (409)."""
 

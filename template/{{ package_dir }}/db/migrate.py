@@ -10,7 +10,7 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
 from . import dialect
-from .base import UTCDateTime
+from .base import ExactDecimal, UTCDateTime
 from .engine import create_engine
 from .settings import DatabaseSettings
 
@@ -89,7 +89,7 @@ def _migrate(
 
 def _render_item(kind: str, item: object, context: AutogenContext) -> str | Literal[False]:
     # A migration outlives the code that it was made from: it names SQLAlchemy's types, not ours.
-    if kind != "type" or not isinstance(item, UTCDateTime):
+    if kind != "type" or not isinstance(item, (ExactDecimal, UTCDateTime)):
         return False
     # sqlalchemy.sql.sqltypes, or sqlalchemy.dialects.mysql.types
     _, package, database, *_ = type(item.impl).__module__.split(".")

@@ -1,0 +1,167 @@
+"""What a repository promises of one row, and of a few."""
+
+from decimal import Decimal
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import InvalidRequestError, MultipleResultsFound
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from . import db
+from .models import Author, Book, Placement
+
+
+class Authors(db.Repository[Author]):
+    sortable = {"email": Author.email, "name": Author.name}
+
+
+class Books(db.Repository[Book]):
+    writable = {"author_id", "title"}
+
+
+async def add_authors(session: AsyncSession, *names: str) -> list[Author]:
+    authors = Authors(session)
+    return [await authors.create(email=f"{name}@example.com", name=name) for name in names]
+
+
+async def test_the_model_comes_from_the_type_argument(session: AsyncSession) -> None:
+    assert Authors(session).model is Author
+    assert db.Repository[Book](session).model is Book
+    unnamed: db.Repository[Author] = db.Repository(session)
+    with pytest.raises(TypeError, match="a repository of what"):
+        _ = unnamed.model
+
+
+async def test_a_row_is_found_by_its_key(session: AsyncSession) -> None:
+    (ada,) = await add_authors(session, "ada")
+    session.expunge_all()
+    authors = Authors(session)
+
+    found = await authors.get(ada.id)
+    # What a type checker must know without being told.
+    email: str = found.email if found else ""
+
+    assert email == "ada@example.com"
+    assert await authors.get(uuid4()) is None
+    with pytest.raises(db.NotFound):
+        await authors.get_one(uuid4())
+
+
+async def test_rows_of_several_keys_keep_the_order_of_the_keys(session: AsyncSession) -> None:
+    ada, bob, eve = await add_authors(session, "ada", "bob", "eve")
+
+    found = await Authors(session).get_many([eve.id, uuid4(), ada.id, bob.id, ada.id])
+
+    assert found == [eve, ada, bob, ada]
+    assert await Authors(session).get_many([]) == []
+
+
+async def test_a_key_may_have_several_columns(session: AsyncSession) -> None:
+    placements = db.Repository[Placement](session)
+    await placements.add(Placement(shelf="a", place=1, price=Decimal("1.50")))
+    second = await placements.add(Placement(shelf="a", place=2, price=Decimal("2.50")))
+    session.expunge_all()
+
+    found = await placements.get_one(("a", 2))
+    many = await placements.get_many([("a", 2), ("b", 1), ("a", 1)])
+    page = await placements.cursor_page(size=1)
+
+    assert found.price == second.price
+    assert [row.place for row in many] == [2, 1]
+    assert [row.place for row in page.items] == [1]
+    with pytest.raises(db.UnknownField):
+        await placements.create(shelf="a", place=3, price=Decimal(1))
+
+
+async def test_a_locked_row_is_read_anew(session: AsyncSession) -> None:
+    (ada,) = await add_authors(session, "ada")
+    await session.execute(
+        sa.update(Author).values(name="Ada"), execution_options={"synchronize_session": False}
+    )
+    assert ada.name == "ada"
+
+    assert await Authors(session).get(ada.id, for_update="wait") is ada
+    assert ada.name == "Ada"
+
+
+async def test_rows_are_found_by_criteria_in_an_order(session: AsyncSession) -> None:
+    await add_authors(session, "ada", "bob", "eve")
+    authors = Authors(session)
+
+    found = await authors.find(Author.name != "bob", order_by=Author.name.desc(), limit=1)
+
+    assert [author.name for author in found] == ["eve"]
+    assert await authors.find_one(Author.name == "zoe") is None
+    with pytest.raises(MultipleResultsFound):
+        await authors.find_one(Author.name != "bob")
+
+
+async def test_counting_asks_for_neither_order_nor_columns(session: AsyncSession) -> None:
+    await add_authors(session, "ada", "bob")
+
+    class Sorted(Authors):
+        def statement(self) -> sa.Select[Author]:
+            return super().statement().order_by(Author.email)
+
+    assert await Sorted(session).count(Author.name == "ada") == 1
+    assert await Sorted(session).exists(Author.name == "bob")
+    assert not await Sorted(session).exists(Author.name == "eve")
+
+
+async def test_one_override_filters_every_read(session: AsyncSession) -> None:
+    ada, bob = await add_authors(session, "ada", "bob")
+
+    class Bobs(Authors):
+        def statement(self) -> sa.Select[Author]:
+            return super().statement().where(Author.name == "bob")
+
+    bobs = Bobs(session)
+    assert await bobs.get(ada.id) is None
+    assert await bobs.get_many([ada.id, bob.id]) == [bob]
+    assert await bobs.find() == [bob]
+    assert await bobs.find_one() is bob
+    assert await bobs.count() == 1
+    assert (await bobs.page()).items == [bob]
+    assert (await bobs.cursor_page()).items == [bob]
+    assert [batch async for batch in bobs.batches()] == [[bob]]
+    async with bobs.stream() as rows:
+        assert [row async for row in rows] == [bob]
+
+
+async def test_what_cannot_be_written_is_refused(session: AsyncSession) -> None:
+    (ada,) = await add_authors(session, "ada")
+    authors, books = Authors(session), Books(session)
+
+    for name in ("id", "created_at", "updated_at", "deleted_at", "metadata", "nonsense"):
+        with pytest.raises(db.UnknownField, match=name):
+            await authors.update(ada, **{name: None})
+    with pytest.raises(db.UnknownField, match="author_id, title here, not pages"):
+        await books.create(author_id=ada.id, title="First", pages=3)
+    book = await books.create(author_id=ada.id, title="First")
+    with pytest.raises(db.UnknownField, match="version"):
+        await db.Repository[Book](session).update(book, version=7)
+
+
+async def test_text_is_looked_for_as_it_is(session: AsyncSession) -> None:
+    await add_authors(session, "50% off", "500 off", "a_b", "acb", "A/B")
+    authors = Authors(session)
+
+    async def names(criterion: sa.ColumnExpressionArgument[bool]) -> list[str]:
+        return [row.name for row in await authors.find(criterion, order_by=Author.name)]
+
+    assert await names(db.contains(Author.name, "0% OFF")) == ["50% off"]
+    assert await names(db.contains(Author.name, "/b")) == ["A/B"]
+    assert await names(db.starts_with(Author.name, "a_")) == ["a_b"]
+
+
+async def test_a_relationship_is_loaded_when_it_is_asked_for(session: AsyncSession) -> None:
+    (ada,) = await add_authors(session, "ada")
+    await session.commit()
+    with pytest.raises(InvalidRequestError, match="books"):
+        _ = ada.books
+    await db.Repository[Book](session).create(author_id=ada.id, title="First")
+
+    await Authors(session).load(ada, "books")
+
+    assert [book.title for book in ada.books] == ["First"]

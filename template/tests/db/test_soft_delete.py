@@ -1,0 +1,151 @@
+"""What a deleted row is hidden from, and where it shows."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Load, aliased, defaultload, joinedload, selectinload, subqueryload
+
+from . import db
+from .models import Author, Book, Placement
+
+# How a relationship is loaded.
+Loading = Callable[..., Load]
+
+
+@pytest.fixture
+async def ada(session: AsyncSession) -> UUID:
+    """An author of two books, one of which is deleted."""
+    author = await db.Repository[Author](session).create(email="ada@example.com")
+    books = db.Repository[Book](session)
+    await books.create(author_id=author.id, title="kept")
+    await books.delete(await books.create(author_id=author.id, title="deleted"))
+    session.expunge_all()
+    return author.id
+
+
+async def titles(session: AsyncSession, statement: sa.Select[Book]) -> list[str]:
+    return [book.title for book in await session.scalars(statement)]
+
+
+async def test_reads_leave_it_out(session: AsyncSession, ada: UUID) -> None:
+    books = db.Repository[Book](session)
+    other = aliased(Book)
+
+    assert await titles(session, sa.select(Book)) == ["kept"]
+    assert await titles(session, sa.select(other)) == ["kept"]
+    assert await session.scalar(sa.select(sa.func.count(Book.id))) == 1
+    assert await session.scalar(sa.select(sa.func.count()).select_from(Book)) == 1
+    assert [book.title for book in await books.find()] == ["kept"]
+    assert await books.count() == 1
+    assert not await books.exists(Book.title == "deleted")
+    assert (await books.page()).total == 1
+    assert len((await books.cursor_page()).items) == 1
+    assert [len(batch) async for batch in books.batches()] == [1]
+    async with books.stream() as rows:
+        assert [book.title async for book in rows] == ["kept"]
+
+
+async def test_a_row_in_hand_is_not_found_by_its_key(session: AsyncSession, ada: UUID) -> None:
+    books = db.Repository[Book](session)
+    (kept,) = await books.find()
+
+    await books.delete(kept)
+
+    assert kept.is_deleted
+    assert await books.get(kept.id) is None
+    assert await session.get(Book, kept.id) is None
+    assert await books.get_many([kept.id]) == []
+    assert await books.with_deleted().get(kept.id) is kept
+
+
+async def test_questions_about_other_rows_leave_it_out(session: AsyncSession, ada: UUID) -> None:
+    authors = db.Repository[Author](session)
+
+    assert await authors.exists(Author.books.any(Book.title == "kept"))
+    assert not await authors.exists(Author.books.any(Book.title == "deleted"))
+    exists = sa.exists().where(Book.author_id == Author.id, Book.title == "deleted")
+    assert await authors.find(exists) == []
+    joined = sa.select(Book.title).select_from(Author).join(Author.books)
+    assert (await session.scalars(joined)).all() == ["kept"]
+
+
+@pytest.mark.parametrize("load", [selectinload, subqueryload, joinedload])
+async def test_collections_leave_it_out(session: AsyncSession, ada: UUID, load: Loading) -> None:
+    authors = db.Repository[Author](session)
+    author = await authors.get_one(ada, options=[load(Author.books)])
+    assert [book.title for book in author.books] == ["kept"]
+
+    session.expunge_all()
+    (book,) = await db.Repository[Book](session).find(
+        options=[load(Book.author), defaultload(Book.author).options(load(Author.books))]
+    )
+    assert [each.title for each in book.author.books] == ["kept"]
+
+    session.expunge_all()
+    option = load(Author.books.and_(Book.title != "kept"))
+    author = await authors.get_one(ada, options=[option])
+    assert author.books == []
+
+
+@pytest.mark.parametrize("load", [selectinload, subqueryload, joinedload])
+async def test_collections_show_it_to_those_who_ask(
+    session: AsyncSession, ada: UUID, load: Loading
+) -> None:
+    authors = db.Repository[Author](session).with_deleted()
+    author = await authors.get_one(ada, options=[load(Author.books)])
+    assert sorted(book.title for book in author.books) == ["deleted", "kept"]
+
+
+async def test_a_collection_that_is_refreshed_leaves_it_out(
+    session: AsyncSession, ada: UUID
+) -> None:
+    authors = db.Repository[Author](session)
+    author = await authors.get_one(ada)
+
+    await authors.load(author, "books")
+    assert [book.title for book in author.books] == ["kept"]
+
+    session.expire(author)
+    await session.refresh(author, ["books"])
+    assert [book.title for book in author.books] == ["kept"]
+
+
+@pytest.mark.parametrize("load", [selectinload, joinedload])
+async def test_a_many_to_one_shows_it(session: AsyncSession, ada: UUID, load: Loading) -> None:
+    authors = db.Repository[Author](session)
+    await authors.delete(await authors.get_one(ada))
+    session.expunge_all()
+
+    (book,) = await db.Repository[Book](session).find(options=[load(Book.author)])
+
+    assert book.author.is_deleted
+
+
+async def test_everything_joined_is_refused(session: AsyncSession, ada: UUID) -> None:
+    with pytest.raises(TypeError, match="name the relationships"):
+        await db.Repository[Author](session).find(options=[joinedload("*")])
+
+
+async def test_changes_of_many_rows_leave_it_out(session: AsyncSession, ada: UUID) -> None:
+    books = db.Repository[Book](session).with_deleted()
+    await session.execute(sa.update(Book).values(pages=9))
+    assert {book.title: book.pages for book in await books.find()} == {"kept": 9, "deleted": 1}
+
+    await session.execute(sa.delete(Book))
+    assert [book.title for book in await books.find()] == ["deleted"]
+
+
+async def test_it_can_be_brought_back(session: AsyncSession, ada: UUID) -> None:
+    books = db.Repository[Book](session)
+    deleted = await books.with_deleted().find_one(Book.title == "deleted")
+    assert deleted
+
+    await books.restore(deleted)
+
+    assert await books.get(deleted.id) is deleted
+    assert await books.count() == 2
+    with pytest.raises(TypeError, match="not SoftDeletable"):
+        await db.Repository[Placement](session).restore(Placement())

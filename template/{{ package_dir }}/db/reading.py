@@ -1,0 +1,276 @@
+"""The rows of one model, read: by key, by criteria, in pages, at length."""
+
+import copy
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, get_args, get_origin
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncScalarResult, AsyncSession
+from sqlalchemy.orm import DeclarativeBase, selectinload
+from sqlalchemy.orm.interfaces import ORMOption
+
+from .cursors import Cursor
+from .errors import NotFound
+from .pagination import (
+    Column,
+    CursorPage,
+    Page,
+    in_order,
+    key_attributes,
+    rows_after,
+    sort_orders,
+    turn_to,
+)
+
+M = TypeVar("M", bound=DeclarativeBase)
+T = TypeVar("T")
+Criterion = sa.ColumnExpressionArgument[bool]
+Lock = Literal["wait", "nowait", "skip_locked"]
+
+# A statement takes 32,767 parameters at most, on PostgreSQL as on SQLite.
+_KEYS_PER_STATEMENT = 10_000
+
+
+class Reading(Generic[M]):
+    """The part of a repository that reads: in one session, leaving out what is softly deleted."""
+
+    #: The names that pages sort by.
+    sortable: ClassVar[Mapping[str, Column]] = {}
+    _model: ClassVar[type[Any] | None] = None
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in getattr(cls, "__orig_bases__", ()):
+            if issubclass(get_origin(base) or object, Reading):
+                cls._model = next((m for m in get_args(base) if isinstance(m, type)), cls._model)
+
+    def __init__(self, session: AsyncSession) -> None:
+        self.session = session
+        self._include_deleted = False
+
+    @property
+    def model(self) -> type[M]:
+        # Repository[User](session) knows its argument too, once it has been made.
+        arguments = get_args(getattr(self, "__orig_class__", None))
+        model: type[M] | None = self._model or next(iter(arguments), None)
+        if model is None:
+            raise TypeError("a repository of what? Write Repository[User](session), or a subclass")
+        return model
+
+    def statement(self) -> sa.Select[M]:
+        """What every read starts from: override it to put a filter on all of them."""
+        return sa.select(self.model)
+
+    def with_deleted(self) -> Self:
+        """The same repository, with the rows that were softly deleted."""
+        other = copy.copy(self)
+        other._include_deleted = True
+        return other
+
+    async def get(
+        self,
+        key: object,
+        *,
+        options: Sequence[ORMOption] = (),
+        for_update: Lock | None = None,
+    ) -> M | None:
+        """The row with this key (a tuple where it has several columns), or None.
+
+        `for_update` locks the row until the transaction ends: "wait" waits for whoever holds it,
+        "nowait" raises LockTimeout instead, "skip_locked" takes the row for missing.
+        """
+        statement = self._select(self._has_key([key]), options=options)
+        if for_update:
+            # What the session holds may be older than the lock.
+            statement = statement.execution_options(populate_existing=True).with_for_update(
+                nowait=for_update == "nowait",
+                skip_locked=for_update == "skip_locked",
+            )
+        return (await self.session.scalars(statement)).unique().one_or_none()
+
+    async def get_one(
+        self,
+        key: object,
+        *,
+        options: Sequence[ORMOption] = (),
+        for_update: Lock | None = None,
+    ) -> M:
+        """The row with this key. Raises NotFound if there is none."""
+        found = await self.get(key, options=options, for_update=for_update)
+        if found is None:
+            raise NotFound(self.model, key)
+        return found
+
+    async def get_many(self, keys: Iterable[object]) -> list[M]:
+        """The rows with these keys, any number, in their order; those that are missing left out."""
+        wanted = list(keys)
+        found: dict[object, M] = {}
+        for start in range(0, len(wanted), _KEYS_PER_STATEMENT):
+            some = wanted[start : start + _KEYS_PER_STATEMENT]
+            rows = await self.session.scalars(self._select(self._has_key(some)))
+            found.update((_key_of(row), row) for row in rows.unique())
+        return [found[key] for key in wanted if key in found]
+
+    async def find(
+        self,
+        *where: Criterion,
+        order_by: Column | Sequence[Column] = (),
+        limit: int | None = None,
+        options: Sequence[ORMOption] = (),
+    ) -> list[M]:
+        """The rows that meet all of these criteria."""
+        statement = self._select(*where, options=options).order_by(*_columns(order_by)).limit(limit)
+        # A row comes once for each of a collection that is loaded by joinedload().
+        return list((await self.session.scalars(statement)).unique())
+
+    async def find_one(self, *where: Criterion, options: Sequence[ORMOption] = ()) -> M | None:
+        """The one row that meets the criteria, or None. Raises MultipleResultsFound for two."""
+        statement = self._select(*where, options=options).limit(2)
+        return (await self.session.scalars(statement)).unique().one_or_none()
+
+    async def count(self, *where: Criterion) -> int:
+        """How many rows meet the criteria."""
+        keys = self._select(*where).with_only_columns(*self._key).order_by(None)
+        counted = sa.select(sa.func.count()).select_from(keys.subquery())
+        return await self.session.scalar(self._visible(counted)) or 0
+
+    async def exists(self, *where: Criterion) -> bool:
+        """Whether any row meets the criteria."""
+        statement = sa.select(self._select(*where).with_only_columns(*self._key).exists())
+        return bool(await self.session.scalar(self._visible(statement)))
+
+    async def page(
+        self,
+        *where: Criterion,
+        number: int = 1,
+        size: int = 50,
+        sort: Sequence[str] = (),
+        options: Sequence[ORMOption] = (),
+    ) -> Page[M]:
+        """A page of the rows that meet the criteria; `sort` names `sortable` ones, "-" for down.
+
+        Raises UnknownField for another name, ValueError for a page that cannot be.
+        """
+        if number < 1 or size < 1:
+            raise ValueError(f"pages and their size count from 1: number={number}, size={size}")
+        orders = sort_orders(sa.inspect(self.model), self.sortable, sort)
+        statement = in_order(orders, self._select(*where, options=options))
+        rows = await self.session.scalars(statement.limit(size).offset((number - 1) * size))
+        return Page(rows.unique().all(), number, size, await self.count(*where))
+
+    async def cursor_page(
+        self,
+        *where: Criterion,
+        size: int = 50,
+        cursor: str | None = None,
+        sort: Sequence[str] = (),
+        options: Sequence[ORMOption] = (),
+    ) -> CursorPage[M]:
+        """The page at a cursor, which an earlier page gave as `next` or `previous`; None: the first.
+
+        Every page takes as long as the first where an index has the columns of `sort`, and no row
+        is skipped or repeated when others come and go. Raises InvalidCursor for a cursor of another
+        model or sort, UnknownField as `page` does, ValueError for a size below 1.
+        """
+        if size < 1:
+            raise ValueError(f"a page has at least one row: size={size}")
+        orders = sort_orders(sa.inspect(self.model), self.sortable, sort)
+        return await turn_to(
+            Cursor.open(cursor, self.model, sort),
+            size,
+            self.session,
+            self._select(*where, options=options),
+            orders,
+            lambda place: place.seal(self.model, sort),
+        )
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        *where: Criterion,
+        order_by: Column | Sequence[Column] = (),
+        batch_size: int = 1000,
+        options: Sequence[ORMOption] = (),
+    ) -> AsyncGenerator[AsyncIterator[M]]:
+        """The rows that meet the criteria, one by one, with no more than a batch in memory.
+
+            async with users.stream(User.name != "") as rows:
+                async for user in rows: ...
+
+        The cursor is closed when the block is left, in whichever way.
+        """
+        statement = self._select(*where, options=options).order_by(*_columns(order_by))
+        statement = statement.execution_options(yield_per=batch_size)
+        result = await self.session.stream_scalars(statement)
+        try:
+            async with aclosing(_each(result)) as rows:
+                yield rows
+        finally:
+            await result.close()
+
+    async def batches(
+        self,
+        *where: Criterion,
+        size: int = 1000,
+        options: Sequence[ORMOption] = (),
+    ) -> AsyncGenerator[Sequence[M]]:
+        """The rows that meet the criteria, in the order of their keys, `size` at a time.
+
+        Each batch is a query of its own that begins after the last key: every row comes once, and a
+        batch may be changed and committed before the next is asked for.
+        """
+        orders = sort_orders(sa.inspect(self.model), {}, ())
+        after: Sequence[Criterion] = ()
+        while True:
+            statement = in_order(orders, self._select(*where, *after, options=options))
+            batch = (await self.session.scalars(statement.limit(size))).unique().all()
+            last = sa.inspect(batch[-1], raiseerr=True).identity if batch else None
+            if last is None:
+                return
+            after = rows_after(orders, last)
+            yield batch
+            if len(batch) < size:
+                return
+
+    async def load(self, row: M, *relationships: str) -> M:
+        """Load these relationships of a row in hand, anew if they were loaded before."""
+        self.session.expire(row, relationships)
+        options = [selectinload(getattr(self.model, name)) for name in relationships]
+        await self.session.scalars(self._select(self._has_key([_key_of(row)]), options=options))
+        return row
+
+    @property
+    def _key(self) -> Sequence[Column]:
+        return key_attributes(sa.inspect(self.model))
+
+    def _has_key(self, keys: Sequence[object]) -> sa.ColumnElement[bool]:
+        column, *others = self._key
+        if others:
+            return sa.tuple_(column, *others).in_(keys)
+        return column == keys[0] if len(keys) == 1 else column.in_(keys)
+
+    def _select(self, *where: Criterion, options: Sequence[ORMOption] = ()) -> sa.Select[M]:
+        return self._visible(self.statement().where(*where).options(*options))
+
+    def _visible(self, statement: sa.Select[T]) -> sa.Select[T]:
+        if not self._include_deleted:
+            return statement
+        return statement.execution_options(include_deleted=True)
+
+
+def _key_of(row: DeclarativeBase) -> object:
+    """The key of a row as `get` takes it: a tuple only where it has several columns."""
+    key: Sequence[object] = sa.inspect(row, raiseerr=True).identity or ()
+    return key[0] if len(key) == 1 else key
+
+
+def _columns(order_by: Column | Sequence[Column]) -> Sequence[Column]:
+    return [order_by] if isinstance(order_by, sa.SQLColumnExpression) else order_by
+
+
+async def _each(result: AsyncScalarResult[M]) -> AsyncGenerator[M]:
+    # Row by row every row would cross between the coroutine and the driver's greenlet.
+    async for rows in result.partitions():
+        for row in rows:
+            yield row
