@@ -5,7 +5,7 @@ import math
 import re
 import signal
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import sqlalchemy as sa
@@ -198,10 +198,11 @@ def order_by(
     *,
     down: bool,
     nullable: bool,
-) -> list[sa.ColumnElement[object]]:
+) -> Sequence[sa.ColumnElement[object]]:
     """The clauses that sort by a column, NULL greater than any value: MySQL takes it for less."""
-    columns = [column.is_(None), column] if nullable else [column]
-    return [each.desc() if down else each.asc() for each in columns]
+    clause = column.desc() if down else column.asc()
+    null = column.is_(None)
+    return [null.desc() if down else null.asc(), clause] if nullable else [clause]
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ import asyncio
 import re
 import signal
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import sqlalchemy as sa
@@ -156,7 +156,7 @@ def order_by(
     *,
     down: bool,
     nullable: bool,
-) -> list[sa.ColumnElement[object]]:
+) -> Sequence[sa.ColumnElement[object]]:
     """The clauses that sort by a column, NULL greater than any value: PostgreSQL's own way."""
     return [column.desc() if down else column.asc()]
 

@@ -3,7 +3,7 @@
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def order_by(
     *,
     down: bool,
     nullable: bool,
-) -> list[sa.ColumnElement[object]]:
+) -> Sequence[sa.ColumnElement[object]]:
     """The clauses that sort by a column, NULL greater than any value."""
     if not nullable:
         return [column.desc() if down else column.asc()]
