@@ -201,7 +201,7 @@ def order_by(
 ) -> Sequence[sa.ColumnElement[object]]:
     """The clauses that sort by a column, NULL greater than any value: MySQL takes it for less."""
     clause = column.desc() if down else column.asc()
-    null = column.is_(None)
+    null = sa.func.isnull(column)
     return [null.desc() if down else null.asc(), clause] if nullable else [clause]
 
 

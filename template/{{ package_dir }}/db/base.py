@@ -100,6 +100,8 @@ class Base(AsyncAttrs, DeclarativeBase):
     type_annotation_map: ClassVar = {
         datetime: UTCDateTime,
         int: sa.BigInteger,
+        # MySQL's FLOAT has seven digits.
+        float: sa.Double,
         Decimal: ExactDecimal,
         UUID: sa.Uuid,
         JSONObject: dialect.JSON,
