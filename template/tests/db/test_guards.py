@@ -1,0 +1,227 @@
+"""Mistakes of the project's own models and code that the layer knows: each with what to write."""
+
+import ast
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapper, configure_mappers
+
+from . import db, dialect
+
+# What is wrong, by its name and in a sentence.
+Mistakes = Iterable[tuple[str, str]]
+
+# A table has one primary key, which needs no name.
+NAMED = (sa.CheckConstraint, sa.ForeignKeyConstraint, sa.Index, sa.UniqueConstraint)
+
+PACKAGE = Path(str(db.__file__)).parents[1]
+ENGINES = {"create_engine", "create_async_engine", "engine_from_config", "async_engine_from_config"}
+
+
+@pytest.fixture
+def tables(database_metadata: sa.MetaData | Sequence[sa.MetaData]) -> list[sa.Table]:
+    all_metadata = (
+        database_metadata if isinstance(database_metadata, Sequence) else [database_metadata]
+    )
+    return [table for metadata in all_metadata for table in metadata.sorted_tables]
+
+
+@pytest.fixture
+def mappers(tables: list[sa.Table]) -> list[Mapper[object]]:
+    configure_mappers()
+    mapped = (getattr(model, "__mapper__", None) for model in _subclasses(DeclarativeBase))
+    return [mapper for mapper in mapped if mapper is not None and mapper.local_table in tables]
+
+
+@pytest.fixture
+def sources() -> dict[str, ast.Module]:
+    """The project's own modules, by their path from the root."""
+    layer = PACKAGE / "db"
+    files = (file for file in PACKAGE.rglob("*.py") if layer not in file.parents)
+    return {
+        f"{PACKAGE.name}/{file.relative_to(PACKAGE)}": ast.parse(file.read_bytes())
+        for file in files
+    }
+
+
+def test_every_relationship_says_how_it_is_loaded(
+    mappers: list[Mapper[object]], guards_accept: Collection[str]
+) -> None:
+    _refuse(
+        (
+            (
+                str(relationship),
+                "is loaded by a query that nobody wrote, and that cannot be awaited: write"
+                f' relationship(..., lazy="raise"), and selectinload({relationship}) in the queries'
+                " that need it",
+            )
+            for mapper in mappers
+            for relationship in mapper.relationships
+            if relationship.lazy in {"select", "noload"}
+        ),
+        guards_accept,
+    )
+
+
+def test_every_datetime_has_a_time_zone(
+    tables: list[sa.Table], guards_accept: Collection[str]
+) -> None:
+    _refuse(
+        (
+            (
+                str(column),
+                f"gives datetimes without a time zone: write mapped_column({db.__name__}.UTCDateTime)",
+            )
+            for column in _columns(tables)
+            if isinstance(column.type, sa.DateTime)
+            and not (column.type.timezone and dialect.TIMESTAMP.timezone)
+        ),
+        guards_accept,
+    )
+
+
+def test_every_constraint_and_index_has_a_name(
+    tables: list[sa.Table], guards_accept: Collection[str]
+) -> None:
+    _refuse(
+        (
+            (
+                f"{table.name}({', '.join(item.columns.keys())})",
+                f"has {type(item).__name__} without a name, which no migration can drop: write"
+                f" MetaData(naming_convention={db.__name__}.base.NAMING_CONVENTION) for the Base,"
+                " or name=... here",
+            )
+            for table in tables
+            for item in (*table.constraints, *table.indexes)
+            if isinstance(item, NAMED) and item.name is None
+        ),
+        guards_accept,
+    )
+
+
+def test_every_foreign_key_has_an_index(
+    tables: list[sa.Table], guards_accept: Collection[str]
+) -> None:
+    _refuse(
+        (
+            (
+                f"{table.name}.{key.column_keys[0]}",
+                "refers to another table and has no index: each delete there, and each join, reads"
+                " all of this one. Write mapped_column(ForeignKey(...), index=True)",
+            )
+            for table in tables
+            for key in table.foreign_key_constraints
+            if not any(
+                set(key.columns.keys()) <= set(columns[: len(key.columns)])
+                for columns in _indexed(table)
+            )
+        ),
+        guards_accept,
+    )
+
+
+def test_no_attribute_hides_one_of_the_base_class(
+    mappers: list[Mapper[object]], guards_accept: Collection[str]
+) -> None:
+    # SQLAlchemy itself refuses `metadata` and `registry`.
+    taken = {name for name in dir(db.Base) if not name.startswith("_")}
+    _refuse(
+        (
+            (
+                f"{mapper.class_.__name__}.{name}",
+                "hides what the base class has under that name: write"
+                f' {name}_: Mapped[...] = mapped_column("{name}")',
+            )
+            for mapper in mappers
+            for name in sorted(taken & set(mapper.attrs.keys()))
+        ),
+        guards_accept,
+    )
+
+
+def test_no_engine_is_made_at_import(
+    sources: dict[str, ast.Module], guards_accept: Collection[str]
+) -> None:
+    _refuse(
+        (
+            (
+                path,
+                f"makes an engine in line {call.lineno}, when it is imported, for no event loop:"
+                " write `async with Database() as database:` where the service starts",
+            )
+            for path, module in sources.items()
+            for call in _calls(_run_at_import(module))
+            if _name(call.func) in ENGINES
+        ),
+        guards_accept,
+    )
+
+
+def test_no_repository_commits(
+    sources: dict[str, ast.Module], guards_accept: Collection[str]
+) -> None:
+    _refuse(
+        (
+            (
+                path,
+                f"has a repository, {node.name}, that commits in line {call.lineno}: let it flush,"
+                " and its callers write `async with database.transaction() as session:`",
+            )
+            for path, module in sources.items()
+            for node in ast.walk(module)
+            if isinstance(node, ast.ClassDef)
+            and any(_name(base).endswith("Repository") for base in node.bases)
+            for call in _calls(ast.walk(node))
+            if isinstance(call.func, ast.Attribute) and call.func.attr == "commit"
+        ),
+        guards_accept,
+    )
+
+
+def _refuse(mistakes: Mistakes, accepted: Collection[str]) -> None:
+    left = [
+        f"{what} {sentence}."
+        for what, sentence in mistakes
+        if not any(fnmatch(what, pattern) for pattern in accepted)
+    ]
+    seam = "What has to stay as it is can be named in the fixture `guards_accept` of conftest.py."
+    if left:
+        pytest.fail("\n".join([*left, seam]), pytrace=False)
+
+
+def _subclasses(base: type[DeclarativeBase]) -> Iterator[type[DeclarativeBase]]:
+    for subclass in base.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
+
+
+def _columns(tables: list[sa.Table]) -> Iterator[sa.Column[object]]:
+    for table in tables:
+        yield from table.columns
+
+
+def _indexed(table: sa.Table) -> Iterator[list[str]]:
+    """The columns of each index, those of keys and unique constraints included, in order."""
+    for item in (*table.indexes, *table.constraints):
+        if isinstance(item, (sa.Index, sa.UniqueConstraint, sa.PrimaryKeyConstraint)):
+            yield [column.name for column in item.columns]
+
+
+def _run_at_import(node: ast.AST) -> Iterator[ast.AST]:
+    """The parts of a module, without the bodies of its functions."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            yield child
+            yield from _run_at_import(child)
+
+
+def _calls(nodes: Iterable[ast.AST]) -> Iterator[ast.Call]:
+    return (node for node in nodes if isinstance(node, ast.Call))
+
+
+def _name(node: ast.expr) -> str:
+    """The last word of `a.b.name` or `name[Something]`."""
+    return ast.unparse(node).partition("[")[0].rpartition(".")[2]

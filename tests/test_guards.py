@@ -1,0 +1,145 @@
+"""Mistakes in a service's own code, and the sentence with which each is refused."""
+
+from collections.abc import Callable
+
+import pytest
+from harness import Project, Template
+
+Render = Callable[..., Project]
+
+IMPORTS = """
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from .db import Base, Repository
+from .models import User
+
+
+class Elsewhere(DeclarativeBase):
+    pass
+"""
+
+AFTER = IMPORTS.count("\n") + 1
+
+# Each a module of its own, the guard that refuses it, and the words in which it does.
+MISTAKES = {
+    "lazy": (
+        """
+class Address(Base):
+    __tablename__ = "addresses"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"), index=True)
+    user: Mapped[User] = relationship()
+""",
+        "test_every_relationship_says_how_it_is_loaded",
+        "Address.user is loaded by a query that nobody wrote, and that cannot be awaited: write"
+        ' relationship(..., lazy="raise"), and selectinload(Address.user) in the queries',
+    ),
+    "naive": (
+        """
+class Visit(Base):
+    __tablename__ = "visits"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    seen_at: Mapped[datetime] = mapped_column(sa.DateTime)
+""",
+        "test_every_datetime_has_a_time_zone",
+        "visits.seen_at gives datetimes without a time zone: write"
+        " mapped_column(shop.db.UTCDateTime)",
+    ),
+    "nameless": (
+        """
+class Seat(Elsewhere):
+    __tablename__ = "seats"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(unique=True)
+""",
+        "test_every_constraint_and_index_has_a_name",
+        "seats(number) has UniqueConstraint without a name, which no migration can drop: write"
+        " MetaData(naming_convention=shop.db.base.NAMING_CONVENTION) for the Base, or name=...",
+    ),
+    "no index": (
+        """
+class Order(Base):
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"))
+""",
+        "test_every_foreign_key_has_an_index",
+        "orders.user_id refers to another table and has no index: each delete there, and each"
+        " join, reads all of this one. Write mapped_column(ForeignKey(...), index=True)",
+    ),
+    "hides": (
+        """
+class Plant(Base):
+    __tablename__ = "plants"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    awaitable_attrs: Mapped[str] = mapped_column(sa.String(10))
+""",
+        "test_no_attribute_hides_one_of_the_base_class",
+        "Plant.awaitable_attrs hides what the base class has under that name: write"
+        ' awaitable_attrs_: Mapped[...] = mapped_column("awaitable_attrs")',
+    ),
+    "engine": (
+        """
+class Settings:
+    engine = create_async_engine("sqlite+aiosqlite:///shop.db")
+""",
+        "test_no_engine_is_made_at_import",
+        f"shop/mistakes.py makes an engine in line {AFTER + 2}, when it is imported, for no event loop: write"
+        " `async with Database() as database:` where the service starts",
+    ),
+    "commits": (
+        """
+class UserRepository(Repository[User]):
+    async def save(self, user: User) -> None:
+        await self.add(user)
+        await self.session.commit()
+""",
+        "test_no_repository_commits",
+        f"shop/mistakes.py has a repository, UserRepository, that commits in line {AFTER + 4}: let it flush,"
+        " and its callers write `async with database.transaction() as session:`",
+    ),
+}
+
+
+@pytest.mark.parametrize(("mistake", "guard", "words"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_refused_with_what_to_write(
+    render: Render, mistake: str, guard: str, words: str
+) -> None:
+    project = _plant(render(), mistake)
+    said = project.fail("pytest", "-q", "tests/db/test_guards.py", "-p", "no:randomly")
+    assert f"FAILED tests/db/test_guards.py::{guard}" in said
+    assert said.count("FAILED") == 1
+    assert words in said
+
+
+def test_what_has_to_stay_can_be_accepted(render: Render) -> None:
+    mistake, _, _ = MISTAKES["no index"]
+    project = _plant(render(), mistake)
+    project["tests/conftest.py"] += """
+
+@pytest.fixture(scope="session")
+def guards_accept() -> set[str]:
+    return {"orders.*"}
+"""
+    project.run("pytest", "-q", "tests/db/test_guards.py")
+
+
+def test_a_service_makes_none_of_these_mistakes(template: Template) -> None:
+    template.render(driver="asyncpg").run("pytest", "-q", "tests/db/test_guards.py")
+
+
+def _plant(project: Project, code: str) -> Project:
+    """Put code into a module of its own, which the tests import as they do the models."""
+    project["src/shop/mistakes.py"] = IMPORTS + code
+    conftest = project["tests/conftest.py"]
+    tables = "    return metadata\n"
+    assert conftest.count(tables) == 1
+    conftest = conftest.replace(tables, "    return [metadata, mistakes.Elsewhere.metadata]\n")
+    conftest = conftest.replace("-> MetaData:", "-> list[MetaData]:")
+    conftest = conftest.replace("from shop.models", "from shop import mistakes\nfrom shop.models")
+    project["tests/conftest.py"] = conftest
+    return project
