@@ -88,8 +88,8 @@ class Settings:
     engine = create_async_engine("sqlite+aiosqlite:///shop.db")
 """,
         "test_no_engine_is_made_at_import",
-        f"shop/mistakes.py makes an engine in line {AFTER + 2}, when it is imported, for no event loop: write"
-        " `async with Database() as database:` where the service starts",
+        f"shop/mistakes.py makes an engine in line {AFTER + 2}, when it is imported,"
+        " for no event loop: write `async with Database() as database:` where the service starts",
     ),
     "commits": (
         """
@@ -99,8 +99,8 @@ class UserRepository(Repository[User]):
         await self.session.commit()
 """,
         "test_no_repository_commits",
-        f"shop/mistakes.py has a repository, UserRepository, that commits in line {AFTER + 4}: let it flush,"
-        " and its callers write `async with database.transaction() as session:`",
+        f"shop/mistakes.py has a repository, UserRepository, that commits in line"
+        f" {AFTER + 4}: let it flush, and its callers write `async with database.transaction() as session:`",
     ),
 }
 
