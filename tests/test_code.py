@@ -29,8 +29,8 @@ PROJECT_NAMES = {
 }
 
 # Each pair of values rather than all combinations: what breaks is seldom a matter of three.
-FORMS = pairwise(driver=DRIVERS, key=KEYS, package=PACKAGES)
-NAMED = pairwise(driver=DRIVERS, project_name=[*PROJECT_NAMES.values()])
+FORMS = pairwise(driver=DRIVERS, key=KEYS, package=PACKAGES, web=["none", "fastapi"])
+NAMED = pairwise(driver=DRIVERS, project_name=[*PROJECT_NAMES.values()], web=["fastapi"])
 
 
 def _label(answers: dict[str, str]) -> str:

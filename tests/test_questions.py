@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 Ask = Callable[..., Answers]
 Render = Callable[..., Project]
 
-DEFAULT_PATH = {"project_name", "scope", "package", "driver", "key", "ci"}
+DEFAULT_PATH = {"project_name", "scope", "package", "driver", "key", "web", "ci"}
 SERVER = {"pool", "pooler", "processes", "max_connections"}
 
 # Every choice that was ever offered. Copier replaces a stored answer that is no choice any more by
@@ -28,6 +28,7 @@ OFFERED = {
     "pool": ["web", "worker", "serverless", "custom"],
     "pooler": ["none", "pgbouncer", "pgbouncer_statementless"],
     "key": ["uuid7", "bigint"],
+    "web": ["none", "fastapi"],
     "ci": ["none", "github"],
 }
 
@@ -58,7 +59,7 @@ ODD_NAMES = [
 # What is asked.
 
 
-def test_six_questions_are_asked_when_all_is_left_to_the_defaults(ask: Ask) -> None:
+def test_seven_questions_are_asked_when_all_is_left_to_the_defaults(ask: Ask) -> None:
     assert ask().stored.keys() == DEFAULT_PATH
 
 
@@ -290,7 +291,7 @@ def test_no_keyword_and_no_standard_module_can_be_a_package(ask: Ask) -> None:
 
 def test_no_dependency_of_the_service_can_be_its_package(ask: Ask, render: Render) -> None:
     answers = ask()
-    project = tomllib.loads(render()["pyproject.toml"])
+    project = tomllib.loads(render(web="fastapi")["pyproject.toml"])
     names = {Requirement(line).name for line in project["project"]["dependencies"]}
     names |= {Requirement(line).name for line in project["dependency-groups"]["dev"]}
     names |= {Requirement(row["requirement"]).name for row in answers["drivers"].values()}

@@ -42,7 +42,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize(
     "answers",
-    pairwise(driver=DRIVERS, key=["uuid7", "bigint"]),
+    pairwise(driver=DRIVERS, key=["uuid7", "bigint"], web=["none", "fastapi"]),
     ids=lambda answers: "-".join(answers.values()),
 )
 def test_a_service_passes_its_own_tests(render: Render, answers: dict[str, str]) -> None:

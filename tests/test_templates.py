@@ -159,13 +159,14 @@ def test_the_oldest_copier_is_the_one_that_is_installed_or_older(template: Templ
     assert required == f"copier>={oldest}"
 
 
+@pytest.mark.parametrize("web", ["none", "fastapi"])
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_the_owner_of_a_layer_is_told_to_add_what_a_service_depends_on(
-    template: Template, tmp_path: Path, driver: str
+    template: Template, tmp_path: Path, driver: str, web: str
 ) -> None:
-    service = tomllib.loads(template.render(driver=driver)["pyproject.toml"])
+    service = tomllib.loads(template.render(driver=driver, web=web)["pyproject.toml"])
     needed = set(service["project"]["dependencies"])
-    message = template.tell(tmp_path, scope="layer", driver=driver)
+    message = template.tell(tmp_path, scope="layer", driver=driver, web=web)
     told = set(re.findall(r'"([\w-]+(?:\[\w+\])?>=[^"]*)"', message))
     assert needed <= told <= needed | set(service["dependency-groups"]["dev"])
 
@@ -181,3 +182,7 @@ def test_the_owner_of_a_service_is_told_which_commands_come_next(
         "uv run pytest",
         "uv run alembic upgrade head",
     ]
+
+
+def test_the_owner_of_an_api_is_told_how_it_is_served(template: Template, tmp_path: Path) -> None:
+    assert "    uv run fastapi dev" in template.tell(tmp_path, web="fastapi")

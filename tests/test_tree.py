@@ -41,7 +41,7 @@ OURS = [
     *(
         path.relative_to(REPOSITORY / "template").as_posix().removesuffix(".jinja")
         for path in (REPOSITORY / "template" / "tests" / "db").iterdir()
-        if path.is_file()
+        if path.is_file() and path.name not in ("test_fastapi.py", "web.py.jinja")
     ),
 ]
 
@@ -58,13 +58,32 @@ THEIRS = [
     "src/shop/models.py",
     "src/shop/py.typed",
     "src/shop/repositories.py",
+    "src/shop/schemas.py",
+    "src/shop/service.py",
     "tests/__init__.py",
     "tests/conftest.py",
     "tests/test_models.py",
+    "tests/test_service.py",
 ]
 
 # For a database that has a server: where the tests find one, and one for development.
 SERVER = ["compose.yaml", "src/shop/db/servers.py"]
+
+# For FastAPI: the layer's module and its tests; the API, and its tests.
+WEB_OURS = [
+    "src/shop/db/fastapi.py",
+    "tests/db/test_fastapi.py",
+    "tests/db/web.py",
+]
+WEB_THEIRS = [
+    "src/shop/api.py",
+    "src/shop/app.py",
+    "tests/api/__init__.py",
+    "tests/api/conftest.py",
+    "tests/api/test_app.py",
+    "tests/api/test_posts.py",
+    "tests/api/test_users.py",
+]
 
 # What a project that exists is given too, where it has none.
 WITH_A_LAYER = [
@@ -76,10 +95,10 @@ WITH_A_LAYER = [
 
 # The least and the most that each scope emits, on each driver.
 ALL_ANSWERS: list[dict[str, str]] = [
-    {"scope": scope, "driver": driver, "ci": ci}
+    {"scope": scope, "driver": driver, "web": web, "ci": ci}
     for scope in ("service", "layer")
     for driver in DRIVERS
-    for ci in ("none", "github")
+    for web, ci in (("none", "none"), ("fastapi", "github"))
 ]
 
 
@@ -95,6 +114,16 @@ def test_a_service_on_a_server(render: Render, driver: str) -> None:
 def test_a_service_with_continuous_integration(render: Render) -> None:
     added = ".github/workflows/ci.yml"
     assert render(ci="github").tree == sorted([ANSWERS, *OURS, *THEIRS, added])
+
+
+def test_a_service_with_an_api(render: Render) -> None:
+    added = [*WEB_OURS, *WEB_THEIRS]
+    assert render(web="fastapi").tree == sorted([ANSWERS, *OURS, *THEIRS, *added])
+
+
+def test_a_layer_for_an_api_gets_the_layers_part_alone(render: Render) -> None:
+    project = render(scope="layer", web="fastapi")
+    assert project.tree == sorted([ANSWERS, *OURS, *WITH_A_LAYER, *WEB_OURS])
 
 
 def test_a_layer(render: Render) -> None:

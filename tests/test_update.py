@@ -12,7 +12,7 @@ NEXT = "v9999.1.0"
 LAYER = Path("template/{{ package_dir }}/db")
 
 ALL_ANSWERS: list[dict[str, str]] = [
-    {"driver": "aiosqlite", "key": "bigint", "ci": "github"},
+    {"driver": "aiosqlite", "key": "bigint", "web": "fastapi", "ci": "github"},
     {"driver": "asyncpg", "pool": "worker", "scope": "layer", "package_dir": "libs/shop"},
 ]
 
@@ -137,6 +137,14 @@ def test_owners_may_rename_their_package(releases: Template, start: Callable[...
     project.update()
     assert project.conflicts == []
     assert _ours(project.contents()) == _ours(releases.render(package="store").contents())
+
+
+def test_an_update_may_add_the_module_for_an_api(start: Callable[..., Project]) -> None:
+    project = start()
+    before = project.contents()
+    project.update(web="fastapi")
+    assert "src/shop/db/fastapi.py" in project.tree
+    assert _theirs(project.contents()) == _theirs(before)
 
 
 def test_a_layer_beside_another_template_keeps_answers_of_its_own(

@@ -96,6 +96,7 @@ class Post(Keyed, Timestamped, SoftDeletable, Versioned, Base):
     tags: Mapped[list["Tag"]] = relationship(
         secondary=post_tags,
         back_populates="posts",
+        order_by="Tag.name",
         passive_deletes=True,
         lazy="raise",
     )

@@ -1,0 +1,309 @@
+"""What an application on FastAPI may rely on."""
+
+from collections.abc import AsyncGenerator, MutableMapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import pytest_asyncio
+import sqlalchemy as sa
+from fastapi import APIRouter, BackgroundTasks, FastAPI, HTTPException
+from httpx import ASGITransport, AsyncClient
+from sqlalchemy.exc import DBAPIError
+from starlette.requests import ClientDisconnect
+
+from . import db, testing
+from .models import Author, Book, ProbeBase
+from .web import fastapi as web
+
+router = APIRouter()
+
+
+@router.post("/authors", status_code=201)
+async def create_author(session: web.DbSession, email: str) -> None:
+    # No flush: the database hears of it at the commit.
+    session.add(Author(email=email))
+
+
+@router.post("/books", status_code=201)
+async def create_book(session: web.DbSession, author: UUID | None, pages: int) -> None:
+    session.add(Book(author_id=author, title="A book", pages=pages))
+
+
+@router.post("/refused")
+async def refuse(session: web.DbSession) -> None:
+    session.add(Author(email="ada@example.com"))
+    await session.flush()
+    raise HTTPException(418)
+
+
+@router.post("/read")
+async def write_while_reading(session: web.ReadSession) -> None:
+    session.add(Author(email="ada@example.com"))
+    await session.flush()
+
+
+@router.post("/background")
+async def work_afterwards(
+    session: web.DbSession,
+    database: web.AppDatabase,
+    background: BackgroundTasks,
+) -> None:
+    session.add(Author(email="ada@example.com"))
+    background.add_task(rename, database)
+
+
+async def rename(database: db.Database) -> None:
+    async with database.transaction() as session:
+        author = await session.scalar(sa.select(Author))
+        assert author
+        author.name = "Grace"
+
+
+@router.get("/keys/{key}")
+async def read_key(key: web.PathKey) -> None:
+    pass
+
+
+@asynccontextmanager
+async def serve(database: db.Database, *routers: APIRouter) -> AsyncGenerator[AsyncClient]:
+    """A client of an application on this database."""
+    app = FastAPI(lifespan=partial(web.lifespan, database=database))
+    web.add_error_handlers(app)
+    for each in (web.health, router, *routers):
+        app.include_router(each)
+    async with (
+        app.router.lifespan_context(app),
+        AsyncClient(transport=ASGITransport(app), base_url="http://test") as client,
+    ):
+        yield client
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def real_database(database_server: sa.URL) -> AsyncGenerator[db.Database]:
+    """A database of the test's own, where a commit is one; not open yet."""
+    async with testing.temporary_database(database_server) as settings:
+        async with db.Database(settings) as database, database.engine.begin() as connection:
+            await connection.run_sync(ProbeBase.metadata.create_all)
+        yield db.Database(settings)
+
+
+async def count(database: db.Database) -> int | None:
+    async with database.session() as session:
+        return await session.scalar(sa.select(sa.func.count(Author.id)))
+
+
+# Sessions.
+
+
+async def test_a_request_commits_what_it_did(real_database: db.Database) -> None:
+    async with serve(real_database) as client:
+        assert (await client.post("/authors?email=ada")).status_code == 201
+    async with real_database:
+        assert await count(real_database) == 1
+
+
+async def test_a_commit_that_fails_is_never_a_success(real_database: db.Database) -> None:
+    async with serve(real_database) as client:
+        assert (await client.post("/authors?email=ada")).status_code == 201
+        refused = await client.post("/authors?email=ada")
+    assert (refused.status_code, refused.json()["fields"]) == (409, ["email"])
+
+
+async def test_a_constraint_that_is_deferred_to_the_commit_is_a_conflict(
+    real_database: db.Database,
+) -> None:
+    if real_database.settings.url.get_backend_name() not in ("postgresql", "sqlite"):
+        pytest.skip("this database has no deferred constraints")
+    metadata = sa.MetaData()
+    key = sa.Column("id", sa.Integer, primary_key=True)
+    other = sa.ForeignKey("deferred.id", deferrable=True, initially="DEFERRED")
+    table = sa.Table("deferred", metadata, key, sa.Column("other", sa.Integer, other))
+    async with real_database, real_database.engine.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+    deferred = APIRouter()
+    done: list[str] = []
+
+    @deferred.post("/deferred", status_code=201)
+    async def refer(session: web.DbSession, background: BackgroundTasks) -> None:
+        background.add_task(done.append, "the background task of a request that failed")
+        await session.execute(sa.insert(table).values(id=1, other=2))
+        done.append("the statement")
+
+    async with serve(real_database, deferred) as client:
+        assert (await client.post("/deferred")).status_code == 409
+        assert done == ["the statement"]
+        assert (await client.get("/health/ready")).status_code == 200
+
+
+async def test_an_exception_rolls_the_request_back(real_database: db.Database) -> None:
+    async with serve(real_database) as client:
+        assert (await client.post("/refused")).status_code == 418
+        assert await count(real_database) == 0
+
+
+async def test_a_request_that_only_reads_cannot_write(real_database: db.Database) -> None:
+    async with serve(real_database) as client:
+        with pytest.raises((DBAPIError, db.DatabaseError)):
+            await client.post("/read")
+        assert await count(real_database) == 0
+
+
+async def test_a_background_task_finds_what_its_request_committed(
+    real_database: db.Database,
+) -> None:
+    async with serve(real_database) as client:
+        assert (await client.post("/background")).status_code == 200
+        async with real_database.session() as session:
+            assert await session.scalar(sa.select(Author.name)) == "Grace"
+
+
+async def test_tests_pass_their_own_database(database: db.Database) -> None:
+    async with serve(database) as client:
+        assert (await client.post("/authors?email=ada")).status_code == 201
+    # The application is over, and its database is still the test's.
+    assert await count(database) == 1
+
+
+async def test_the_application_opens_and_closes_a_database(real_database: db.Database) -> None:
+    async with serve(real_database) as client:
+        assert (await client.get("/health/ready")).json()["ok"] is True
+    with pytest.raises(RuntimeError, match="not open"):
+        _ = real_database.engine
+
+
+async def test_an_application_without_its_lifespan_says_so() -> None:
+    app = FastAPI()
+    app.include_router(web.health)
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
+        with pytest.raises(RuntimeError, match="was not started, or has another lifespan"):
+            await client.get("/health/ready")
+
+
+@pytest.mark.parametrize("key", ["ada", 2**63, -(2**63) - 1])
+async def test_a_key_that_no_column_can_hold_is_refused(
+    database: db.Database,
+    key: object,
+) -> None:
+    async with serve(database) as client:
+        assert (await client.get(f"/keys/{key}")).status_code == 422
+
+
+# Errors.
+
+
+async def test_what_the_tables_refuse_is_answered(real_database: db.Database) -> None:
+    async with serve(real_database) as client:
+        await client.post("/authors?email=ada")
+        async with real_database.session() as session:
+            author = await session.scalar(sa.select(Author.id))
+        answers = [
+            await client.post("/books", params={"author": str(key), "pages": pages})
+            for key, pages in ((author, 1), (author, 1), (uuid4(), 1), (author, 0))
+        ]
+    assert [answer.status_code for answer in answers] == [201, 409, 409, 422]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (db.NotFound(Author, "secret"), 404),
+        (db.StaleVersion("secret"), 409),
+        (db.UnknownField(Author, ["is_admin"], ["secret"]), 422),
+        (db.SerializationFailure("secret"), 503),
+        (db.Deadlock("secret"), 503),
+        (db.LockTimeout("secret"), 503),
+        (db.QueryTimeout("secret"), 503),
+        (db.PoolExhausted("secret"), 503),
+        (db.Unavailable("secret"), 503),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+async def test_an_error_is_answered_without_its_words(
+    database: db.Database,
+    error: db.DatabaseError,
+    status: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failing = APIRouter()
+
+    @failing.get("/fail")
+    async def fail(session: web.DbSession) -> None:
+        raise error
+
+    async with serve(database, failing) as client:
+        answer = await client.get("/fail")
+    assert answer.status_code == answer.json()["status"] == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "secret" not in answer.text
+    # Whoever runs the service must learn of it, and the client when to come again.
+    assert ("secret" in caplog.text) == (status == 503)
+    assert ("retry-after" in answer.headers) == (status == 503)
+
+
+async def test_an_error_that_is_not_foreseen_is_not_hidden(database: db.Database) -> None:
+    failing = APIRouter()
+
+    @failing.get("/fail")
+    async def fail() -> None:
+        raise db.DatabaseError("unforeseen")
+
+    async with serve(database, failing) as client:
+        with pytest.raises(db.DatabaseError, match="unforeseen"):
+            await client.get("/fail")
+
+
+async def test_an_exhausted_pool_is_answered(real_database: db.Database) -> None:
+    one = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.1}
+    database = db.Database(real_database.settings.model_copy(update=one))
+    async with serve(database) as client:
+        async with database.transaction() as session:
+            await session.connection()
+            refused = await client.post("/authors?email=ada")
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert (await client.post("/authors?email=ada")).status_code == 201
+
+
+# Health.
+
+
+async def test_an_outage_is_told_and_survived(real_database: db.Database, tmp_path: Path) -> None:
+    # A folder is no database: neither for SQLite nor for a server.
+    url = real_database.settings.url.set(database=str(tmp_path))
+    settings = real_database.settings.model_copy(update={"url": url})
+    async with serve(db.Database(settings)) as client:
+        assert (await client.get("/health/live")).status_code == 200
+        ready = await client.get("/health/ready")
+        assert (ready.status_code, ready.json()["ok"]) == (503, False)
+        assert ready.json()["error"]
+        assert (await client.post("/authors?email=ada")).status_code == 503
+
+
+# Streams.
+
+
+async def test_a_stream_gives_its_connection_back_when_the_client_goes_away(
+    real_database: db.Database,
+) -> None:
+    async def numbers() -> AsyncGenerator[str]:
+        async with real_database.session() as session:
+            for number in range(1000):
+                yield f"{await session.scalar(sa.select(sa.literal(number)))}\n"
+
+    async def receive() -> MutableMapping[str, Any]:
+        raise AssertionError("nobody asks")
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        if message.get("body"):
+            raise ConnectionResetError
+
+    # A name for it, so that no garbage collector comes first.
+    pieces = numbers()
+    scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
+    async with real_database:
+        with pytest.raises(ClientDisconnect):
+            await web.Stream(pieces, "text/plain")(scope, receive, send)
+        assert real_database.pool_status().in_use == 0

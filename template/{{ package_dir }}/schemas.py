@@ -1,0 +1,85 @@
+"""What comes in and what goes out: nobody sets or sees more of a table than is named here."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from .db import Key
+from .models import PostStatus
+
+# PostgreSQL takes no NUL in a text.
+Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
+Line = Annotated[Text, StringConstraints(strip_whitespace=True)]
+
+# Whether mail arrives is for a mail to tell; this much is certain.
+Email = Annotated[
+    str,
+    StringConstraints(to_lower=True, max_length=320, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$"),
+]
+TagName = Annotated[Line, StringConstraints(to_lower=True, max_length=50)]
+
+
+class Input(BaseModel):
+    """What comes in: a field that is not expected is an error, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Output(BaseModel):
+    """What goes out: made from a model, by `model_validate`."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class UserCreate(Input):
+    email: Email
+    name: Annotated[Line, Field(max_length=100)]
+
+
+class UserUpdate(Input):
+    """What is left out stays as it is."""
+
+    email: Email | None = None
+    name: Annotated[Line, Field(max_length=100)] | None = None
+
+
+class UserResponse(Output):
+    id: Key
+    email: str
+    name: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class TagResponse(Output):
+    id: Key
+    name: str
+
+
+class PostCreate(Input):
+    title: Annotated[Line, Field(max_length=200)]
+    body: Text
+    status: PostStatus = PostStatus.DRAFT
+    tags: Annotated[list[TagName], Field(max_length=20)] = []
+
+
+class PostUpdate(Input):
+    """What is left out stays as it is; `version` is that of the post that was read."""
+
+    version: int
+    title: Annotated[Line, Field(max_length=200)] | None = None
+    body: Text | None = None
+    status: PostStatus | None = None
+
+
+class PostResponse(Output):
+    id: Key
+    title: str
+    body: str
+    status: PostStatus
+    version: int
+    author: UserResponse
+    tags: list[TagResponse]
+    created_at: datetime
+    updated_at: datetime
