@@ -31,6 +31,7 @@ BUDGETS = {
     "reading.py": 300,
     "repository.py": 250,
     "servers.py": 220,
+    "sessions.py": 300,
     "settings.py": 200,
     "testing.py": 280,
     "tls.py": 90,

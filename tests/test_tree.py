@@ -34,6 +34,7 @@ OURS = [
     "src/shop/db/reading.py",
     "src/shop/db/repository.py",
     "src/shop/db/ruff.toml",
+    "src/shop/db/sessions.py",
     "src/shop/db/settings.py",
     "src/shop/db/testing.py",
     "src/shop/db/tls.py",

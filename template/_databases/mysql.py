@@ -35,14 +35,19 @@ SERIALIZATION_FAILURE = frozenset({"1020"})
 DEADLOCK = frozenset({"1213"})
 LOCK_TIMEOUT = frozenset({"1205", "3572"})
 QUERY_TIMEOUT = frozenset({"1317", "1969", "3024"})
-# Too many connections, shut down, killed, gone, idle for too long.
-UNAVAILABLE = frozenset(
-    {"1040", "1053", "1203", "1927", "2003", "2006", "2013", "2014", "2055", "4031"}
-)
+READ_ONLY = frozenset({"1290", "1792", "1836"})
+# Too many connections, no such database or password, no server.
+UNAVAILABLE = frozenset({"1040", "1044", "1045", "1049", "1203", "2003"})
+# Shut down, killed, gone, idle for too long.
+DISCONNECTED = frozenset({"1053", "1927", "2006", "2013", "2014", "2055", "4031"})
+# After an error the transaction goes on without that statement; a deadlock ends all of it.
+ERROR_ABORTS = False
 
 ENGINE_OPTIONS: dict[str, object] = {}
 # For a connection whose statements stand alone.
 AUTOCOMMIT: dict[str, object] = {"isolation_level": "AUTOCOMMIT"}
+# For a reader: a round trip a statement.
+READER: dict[str, object] = AUTOCOMMIT
 # Each statement that changes a table commits: a migration that fails half-way stays half done.
 TRANSACTIONAL_DDL = False
 RENDER_AS_BATCH = False
@@ -149,6 +154,11 @@ def transaction_options(isolation_level: str | None, read_only: bool) -> dict[st
     level = isolation_level or ("REPEATABLE READ" if read_only else None)
     said = [f"ISOLATION LEVEL {level}"] * bool(level) + ["READ ONLY"] * read_only
     return {"mysql_transaction": ", ".join(said)} if said else {}
+
+
+def is_stale_statement(error: BaseException) -> bool:
+    """Never: the driver prepares no statements."""
+    return False
 
 
 def violation(error: BaseException) -> tuple[str | None, tuple[str, ...]]:

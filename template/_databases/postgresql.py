@@ -32,14 +32,19 @@ SERIALIZATION_FAILURE = frozenset({"40001"})
 DEADLOCK = frozenset({"40P01"})
 LOCK_TIMEOUT = frozenset({"55P03"})
 QUERY_TIMEOUT = frozenset({"57014"})
-# Shut down or starting, too many connections, connection failures.
-UNAVAILABLE = frozenset(
-    {"57P01", "57P02", "57P03", "53300", "08000", "08001", "08003", "08004", "08006"}
-)
+READ_ONLY = frozenset({"25006"})
+# Starting or stopping, too many connections, no such database or password.
+UNAVAILABLE = frozenset({"57P03", "53300", "3D000", "28000", "28P01", "08001", "08004"})
+# The server ended a connection that was in use, or was idle in a transaction for too long.
+DISCONNECTED = frozenset({"57P01", "57P02", "57P04", "57P05", "25P03", "08000", "08003", "08006"})
+# After an error COMMIT is answered with a rollback, and no other error.
+ERROR_ABORTS = True
 
 ENGINE_OPTIONS: dict[str, object] = {}
 # For a connection whose statements stand alone.
 AUTOCOMMIT: dict[str, object] = {"isolation_level": "AUTOCOMMIT"}
+# For a reader: a round trip a statement.
+READER: dict[str, object] = AUTOCOMMIT
 TRANSACTIONAL_DDL = True
 RENDER_AS_BATCH = False
 
@@ -134,6 +139,11 @@ def transaction_options(isolation_level: str | None, read_only: bool) -> dict[st
     level = isolation_level or ("REPEATABLE READ" if read_only else None)
     options: dict[str, object] = {"isolation_level": level} if level else {}
     return options | ({"postgresql_readonly": True} if read_only else {})
+
+
+def is_stale_statement(error: BaseException) -> bool:
+    """Whether a table changed under a prepared statement: once, then the next try prepares anew."""
+    return driver.diagnostics(error).get("source_function") == "RevalidateCachedQuery"
 
 
 def violation(error: BaseException) -> tuple[str | None, tuple[str, ...]]:

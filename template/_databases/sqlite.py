@@ -1,11 +1,13 @@
 """What is particular to SQLite: its types and error codes, how a transaction begins, test files."""
 
+import asyncio
 import re
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -36,15 +38,33 @@ SERIALIZATION_FAILURE = frozenset({"SQLITE_BUSY_SNAPSHOT"})
 DEADLOCK = frozenset({"SQLITE_LOCKED"})
 LOCK_TIMEOUT = frozenset({"SQLITE_BUSY", "SQLITE_BUSY_RECOVERY"})
 QUERY_TIMEOUT = frozenset({"SQLITE_INTERRUPT"})
-UNAVAILABLE = frozenset({"SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_NOTADB", "SQLITE_CORRUPT"})
+READ_ONLY = frozenset(
+    {"SQLITE_READONLY", "SQLITE_READONLY_DIRECTORY", "SQLITE_READONLY_DBMOVED", "SQLITE_PERM"}
+)
+UNAVAILABLE = frozenset(
+    {"SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_PROTOCOL"}
+)
+# There is no server that could end a connection.
+DISCONNECTED = frozenset[str]()
+# After an error the transaction goes on without that statement.
+ERROR_ABORTS = False
 
 # The driver begins no transaction by itself; _begin does.
 ENGINE_OPTIONS: dict[str, object] = {"isolation_level": "AUTOCOMMIT"}
 # For a connection whose statements stand alone.
 AUTOCOMMIT: dict[str, object] = {"sqlite_begin": None}
+# For a reader: the database refuses writes.
+READER: dict[str, object] = {**AUTOCOMMIT, "sqlite_query_only": True}
 TRANSACTIONAL_DDL = True
 # SQLite changes a table by making another: https://alembic.sqlalchemy.org/en/latest/batch.html
 RENDER_AS_BATCH = True
+
+
+class _Raw(Protocol):
+    """What is used of the driver's own connection."""
+
+    async def interrupt(self) -> None: ...
+    async def rollback(self) -> None: ...
 
 
 def locate(url: sa.URL) -> str:
@@ -73,7 +93,7 @@ def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
     """Have each connection and each transaction of an engine begin as it must."""
     event.listen(engine.sync_engine, "connect", _connect)
     event.listen(engine.sync_engine, "begin", _begin)
-    event.listen(engine.sync_engine, "reset", _reset)
+    event.listen(engine.sync_engine, "invalidate", _invalidate)
 
 
 def transaction_options(isolation_level: str | None, read_only: bool) -> dict[str, object]:
@@ -81,6 +101,11 @@ def transaction_options(isolation_level: str | None, read_only: bool) -> dict[st
     if isolation_level not in (None, "SERIALIZABLE"):
         raise ValueError(f"SQLite's only isolation level is SERIALIZABLE, not {isolation_level}")
     return {"sqlite_begin": "BEGIN", "sqlite_query_only": True} if read_only else {}
+
+
+def is_stale_statement(error: BaseException) -> bool:
+    """Never: SQLite prepares a statement anew by itself when a table has changed."""
+    return False
 
 
 def violation(error: BaseException) -> tuple[str | None, tuple[str, ...]]:
@@ -162,21 +187,45 @@ def _connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
+    options, info = connection.get_execution_options(), connection.info
+    # Said when it changes, not each time: a round trip to the connection's thread takes as long as
+    # a short query.
+    query_only = bool(options.get("sqlite_query_only"))
+    if query_only != info.get("query_only", False):
+        connection.exec_driver_sql(f"PRAGMA query_only = {query_only:d}")
+        info["query_only"] = query_only
     # A deferred BEGIN that writes later fails with "database is locked", whatever the timeout:
     # the lock is asked for at once. https://www.sqlite.org/lang_transaction.html
-    options = connection.get_execution_options()
-    if options.get("sqlite_query_only"):
-        connection.connection.info["query_only"] = True
-        connection.exec_driver_sql("PRAGMA query_only = ON")
     if begin := options.get("sqlite_begin", "BEGIN IMMEDIATE"):
         connection.exec_driver_sql(begin)
 
 
-def _reset(connection: DBAPIConnection, record: ConnectionPoolEntry, state: object) -> None:
-    if record.info.pop("query_only", False):
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA query_only = OFF")
-        cursor.close()
+def _invalidate(
+    connection: DBAPIConnection,
+    record: ConnectionPoolEntry,
+    error: BaseException | None,
+) -> None:
+    raw: _Raw | None = connection.driver_connection
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return  # The garbage collector is at work: nothing waits for the connection any more.
+    if raw:
+        # A cursor that is still open would keep the connection's locks after it was closed, until
+        # the traceback that refers to it is freed. The closing is queued after this.
+        rollback = loop.create_task(raw.rollback())
+        # A task that nobody refers to may vanish; the record lives on.
+        record.info["abandoning"] = loop.create_task(_abandon(raw, rollback))
+
+
+async def _abandon(connection: _Raw, rollback: asyncio.Task[None]) -> None:
+    # A statement that was cancelled runs on in the connection's thread. An idle one has rolled back
+    # long before the time is over; an interruption would then hit the rollback.
+    if not (await asyncio.wait([rollback], timeout=0.05))[0]:
+        with suppress(ValueError):
+            await connection.interrupt()
+    # It fails where the connection was closed already.
+    await asyncio.gather(rollback, return_exceptions=True)
 
 
 def _check_foreign_keys(connection: sa.Connection) -> None:

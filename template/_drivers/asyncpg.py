@@ -60,5 +60,6 @@ def diagnostics(error: BaseException) -> dict[str, str]:
         "constraint_name": getattr(source, "constraint_name", None),
         "column_name": getattr(source, "column_name", None),
         "message_detail": getattr(source, "detail", None),
+        "source_function": getattr(source, "server_source_function", None),
     }
     return {name: text for name, text in told.items() if text}

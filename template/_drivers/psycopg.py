@@ -108,6 +108,6 @@ def error_code(error: BaseException) -> str | None:
 def diagnostics(error: BaseException) -> dict[str, str]:
     """What the server tells of an error, by name: `constraint_name`, `message_detail`, ..."""
     source = getattr(error, "diag", None)
-    names = ("constraint_name", "column_name", "message_detail")
+    names = ("constraint_name", "column_name", "message_detail", "source_function")
     told = {name: getattr(source, name, None) for name in names}
     return {name: text for name, text in told.items() if text}

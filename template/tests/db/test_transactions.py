@@ -1,39 +1,62 @@
 """What a transaction promises."""
 
 import asyncio
+import logging
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import db
 from .models import Author
 
+count_authors = sa.select(sa.func.count(Author.id))
+
+
+def at_commit(database: db.Database, what: Callable[[], object]) -> None:
+    """Have `what` called at the moment at which COMMIT is sent."""
+
+    def call(_connection: sa.Connection) -> None:
+        what()
+
+    event.listen(database.engine.sync_engine, "commit", call, once=True)
+
+
+def author(session: AsyncSession, email: str = "ada@example.com") -> Author:
+    row = Author(email=email)
+    session.add(row)
+    return row
+
+
+async def emails(database: db.Database) -> list[str]:
+    async with database.session() as session:
+        return list(await session.scalars(sa.select(Author.email).order_by(Author.email)))
+
 
 async def test_commits_at_its_end(database: db.Database) -> None:
     async with database.transaction() as session:
-        session.add(Author(email="ada@example.com"))
-    async with database.session() as session:
-        assert await session.scalar(sa.select(Author.name)) == "Ada"
+        author(session)
+    assert await emails(database) == ["ada@example.com"]
 
 
 async def test_rolls_back_on_any_exception(database: db.Database) -> None:
     for error in (ValueError, asyncio.CancelledError):
         with pytest.raises(error):
             async with database.transaction() as session:
-                session.add(Author(email="ada@example.com"))
+                author(session)
                 await session.flush()
                 raise error
-    async with database.session() as session:
-        assert await session.scalar(sa.select(sa.func.count(Author.id))) == 0
+    assert await emails(database) == []
 
 
 async def test_a_session_commits_nothing_by_itself(database: db.Database) -> None:
     async with database.session() as session:
-        session.add(Author(email="ada@example.com"))
+        author(session)
         await session.flush()
-    async with database.session() as session:
-        assert await session.scalar(sa.select(sa.func.count(Author.id))) == 0
+    assert await emails(database) == []
 
 
 async def test_a_session_that_was_closed_cannot_be_used_again(database: db.Database) -> None:
@@ -41,3 +64,387 @@ async def test_a_session_that_was_closed_cannot_be_used_again(database: db.Datab
         pass
     with pytest.raises(InvalidRequestError, match="permanently closed"):
         await session.scalar(sa.select(Author.id))
+
+
+async def test_a_commit_inside_ends_it(database: db.Database) -> None:
+    with pytest.raises(InvalidRequestError, match="closed transaction"):
+        async with database.transaction() as session:
+            await session.commit()
+            await session.scalar(count_authors)
+
+
+async def test_read_only_refuses_writes(fresh_database: db.Database) -> None:
+    with pytest.raises(db.ReadOnly):
+        async with fresh_database.transaction(read_only=True) as session:
+            author(session)
+    assert await emails(fresh_database) == []
+
+
+async def test_read_only_sees_one_moment(fresh_database: db.Database) -> None:
+    async with fresh_database.transaction(read_only=True) as session:
+        assert await session.scalar(count_authors) == 0
+        async with fresh_database.transaction() as other:
+            author(other)
+        assert await session.scalar(count_authors) == 0
+    assert await emails(fresh_database) == ["ada@example.com"]
+
+
+# A cancellation during COMMIT.
+
+
+async def test_a_commit_that_is_cancelled_comes_to_its_end(fresh_database: db.Database) -> None:
+    called: list[str] = []
+    reached: list[str] = []
+
+    async def unit() -> None:
+        at_commit(fresh_database, lambda: task.cancel("enough"))
+        async with fresh_database.transaction() as session:
+            author(session)
+            db.on_commit(session, lambda: called.append("committed"))
+        reached.append("after")
+
+    task = asyncio.create_task(unit())
+    with pytest.raises(asyncio.CancelledError) as raised:
+        await task
+    assert await emails(fresh_database) == ["ada@example.com"]
+    assert called == ["committed"]
+    assert reached == []
+    assert type(raised.value) is asyncio.CancelledError
+    assert raised.value.__notes__ == ["The transaction ended first: as it was meant to."]
+
+
+async def test_a_timeout_during_commit_is_a_timeout_and_committed(
+    fresh_database: db.Database,
+) -> None:
+    loop = asyncio.get_running_loop()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(None) as timeout:
+            at_commit(fresh_database, lambda: timeout.reschedule(loop.time()))
+            async with fresh_database.transaction() as session:
+                author(session)
+    assert await emails(fresh_database) == ["ada@example.com"]
+
+
+async def test_a_session_that_commits_itself_is_not_cut_short_either(
+    fresh_database: db.Database,
+) -> None:
+    called: list[str] = []
+
+    async def unit() -> None:
+        at_commit(fresh_database, lambda: task.cancel())
+        async with fresh_database.session() as session:
+            author(session)
+            db.on_commit(session, lambda: called.append("committed"))
+            await session.commit()
+
+    task = asyncio.create_task(unit())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await emails(fresh_database), called) == (["ada@example.com"], ["committed"])
+
+
+async def test_a_cancelled_unit_leaves_the_pool_whole(fresh_database: db.Database) -> None:
+    async def unit() -> None:
+        async with fresh_database.transaction() as session:
+            author(session)
+            await session.flush()
+            begun.set()
+            await asyncio.Event().wait()
+
+    for _ in range(5):
+        begun = asyncio.Event()
+        task = asyncio.create_task(unit())
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert fresh_database.pool_status().in_use == 0
+    assert await emails(fresh_database) == []
+
+
+async def test_an_error_that_was_swallowed_does_not_pass_for_a_commit(
+    fresh_database: db.Database,
+) -> None:
+    called: list[str] = []
+    try:
+        async with fresh_database.transaction() as session:
+            await session.execute(sa.insert(Author).values(email="ada@example.com", name="Ada"))
+            db.on_commit(session, lambda: called.append("committed"))
+            with pytest.raises(db.UniqueViolation):
+                await session.execute(sa.insert(Author).values(email="ada@example.com", name="Ada"))
+    except db.RolledBack as error:
+        assert isinstance(error.__cause__, Exception)
+    # Whether the database undoes the rest is its own affair; what counts is that we know.
+    assert bool(await emails(fresh_database)) == bool(called)
+
+
+async def test_an_error_in_a_savepoint_leaves_the_rest(fresh_database: db.Database) -> None:
+    async with fresh_database.transaction() as session:
+        author(session)
+        await session.flush()
+        with pytest.raises(db.UniqueViolation):
+            async with session.begin_nested():
+                author(session)
+    assert await emails(fresh_database) == ["ada@example.com"]
+
+
+# What follows the commit.
+
+
+async def test_callbacks_are_awaited_in_order_after_the_commit(fresh_database: db.Database) -> None:
+    order: list[object] = []
+
+    async def look() -> None:
+        # Committed, and the connection is back: this would else wait for ever in a pool of one.
+        order.append((await emails(fresh_database), fresh_database.pool_status().in_use))
+
+    async with fresh_database.transaction() as session:
+        author(session)
+        db.on_commit(session, lambda: order.append("first"))
+        db.on_commit(session, look)
+        db.on_commit(session, lambda: order.append("last"))
+        await session.flush()
+        order.append("body")
+    assert order == ["body", "first", (["ada@example.com"], 0), "last"]
+
+
+async def test_callbacks_are_dropped_with_what_rolled_back(database: db.Database) -> None:
+    called: list[str] = []
+    with pytest.raises(ValueError):
+        async with database.transaction() as session:
+            db.on_commit(session, lambda: called.append("transaction"))
+            raise ValueError
+    async with database.transaction() as session:
+        db.on_commit(session, lambda: called.append("outer"))
+        with pytest.raises(ValueError):
+            async with session.begin_nested():
+                db.on_commit(session, lambda: called.append("rolled back"))
+                async with session.begin_nested():
+                    db.on_commit(session, lambda: called.append("released, then rolled back"))
+                raise ValueError
+        async with session.begin_nested(), session.begin_nested():
+            db.on_commit(session, lambda: called.append("inner"))
+        assert called == []
+        await session.scalar(count_authors)
+    assert called == ["outer", "inner"]
+
+
+async def test_a_session_awaits_them_at_each_of_its_commits(database: db.Database) -> None:
+    called: list[str] = []
+    async with database.session() as session:
+        db.on_commit(session, lambda: called.append("first"))
+        await session.commit()
+        db.on_commit(session, lambda: called.append("rolled back"))
+        await session.rollback()
+        async with session.begin():
+            db.on_commit(session, lambda: called.append("second"))
+        assert called == ["first", "second"]
+        db.on_commit(session, lambda: called.append("never"))
+    assert called == ["first", "second"]
+
+
+async def test_an_error_in_a_callback_is_reported_and_stops_nothing(
+    database: db.Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    called: list[str] = []
+
+    async def fail() -> None:
+        raise ValueError("no mail server")
+
+    async with database.transaction() as session:
+        author(session)
+        db.on_commit(session, fail)
+        db.on_commit(session, lambda: called.append("next"))
+    assert called == ["next"]
+    assert "no mail server" in caplog.text
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert await emails(database) == ["ada@example.com"]
+
+
+# run
+
+
+async def test_run_returns_what_the_work_returns(database: db.Database) -> None:
+    async def work(session: AsyncSession) -> str:
+        return author(session).email
+
+    email = await database.run(work)
+    assert email.upper() == "ADA@EXAMPLE.COM"
+    assert await emails(database) == [email]
+
+
+@pytest.mark.parametrize(
+    "kind", [db.SerializationFailure, db.Deadlock, db.SchemaChanged, db.Unavailable]
+)
+async def test_run_replays_the_whole_unit(
+    database: db.Database, kind: type[db.DatabaseError]
+) -> None:
+    sessions: list[AsyncSession] = []
+
+    async def work(session: AsyncSession) -> None:
+        sessions.append(session)
+        author(session)
+        await session.flush()
+        if len(sessions) < 3:
+            raise kind("not now")
+
+    await database.run(work)
+    assert len(set(map(id, sessions))) == 3
+    assert await emails(database) == ["ada@example.com"]
+
+
+async def test_run_gives_up_after_its_attempts(database: db.Database) -> None:
+    attempts: list[int] = []
+
+    async def work(session: AsyncSession) -> None:
+        attempts.append(1)
+        raise db.Deadlock("again")
+
+    with pytest.raises(db.Deadlock):
+        await database.run(work, attempts=2)
+    assert len(attempts) == 2
+
+
+async def test_run_replays_a_lock_timeout_where_that_is_asked(database: db.Database) -> None:
+    attempts: list[int] = []
+
+    async def work(session: AsyncSession) -> None:
+        attempts.append(1)
+        raise db.LockTimeout("held")
+
+    with pytest.raises(db.LockTimeout):
+        await database.run(work)
+    assert len(attempts) == 1
+    with pytest.raises(db.LockTimeout):
+        await database.run(work, also=(db.LockTimeout,))
+    assert len(attempts) == 4
+
+
+async def test_run_never_replays_what_may_be_committed(database: db.Database) -> None:
+    attempts: list[int] = []
+
+    async def work(session: AsyncSession) -> None:
+        attempts.append(1)
+        raise db.CommitUnknown("who knows")
+
+    with pytest.raises(db.CommitUnknown):
+        await database.run(work, also=(db.DatabaseError,))
+    assert len(attempts) == 1
+
+
+async def test_run_is_refused_inside_a_transaction(database: db.Database) -> None:
+    async def work(session: AsyncSession) -> None: ...
+
+    async with database.transaction():
+        with pytest.raises(RuntimeError, match="inside a transaction"):
+            await database.run(work)
+        # Another task holds none.
+        await asyncio.create_task(database.run(work))
+    await database.run(work)
+
+
+# gather
+
+
+async def test_gather_returns_each_result(database: db.Database) -> None:
+    async def name(session: AsyncSession) -> str:
+        return "Ada"
+
+    async def number(session: AsyncSession) -> int | None:
+        return await session.scalar(count_authors)
+
+    first, second = await database.gather(name, number)
+    assert (first.upper(), second) == ("ADA", 0)
+    assert await database.gather(*[name] * 20) == ("Ada",) * 20
+
+
+async def test_gather_uses_no_more_sessions_than_the_pool_gives(
+    fresh_database: db.Database,
+) -> None:
+    limit = fresh_database.pool_status().limit
+    most = 0
+
+    async def work(session: AsyncSession) -> None:
+        nonlocal most
+        await session.connection()
+        most = max(most, fresh_database.pool_status().in_use)
+
+    async def readers() -> None:
+        await fresh_database.gather(*[work] * 20)
+
+    async with asyncio.timeout(fresh_database.settings.pool_timeout * 4):
+        await asyncio.gather(*[readers() for _ in range(5)])
+    assert limit is None or most <= limit
+
+
+async def test_the_first_error_of_gather_cancels_the_rest(database: db.Database) -> None:
+    ended: list[str] = []
+
+    async def fail(session: AsyncSession) -> None:
+        raise ValueError("the first")
+
+    async def never(session: AsyncSession) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    with pytest.raises(ValueError, match="the first"):
+        await asyncio.wait_for(database.gather(fail, never), 10)
+    assert ended in ([], ["cancelled"])
+
+
+async def test_gather_is_refused_in_a_task_that_holds_a_transaction(database: db.Database) -> None:
+    async def work(session: AsyncSession) -> None: ...
+
+    async with database.session() as session:
+        await database.gather(work)
+        await session.scalar(count_authors)
+        with pytest.raises(RuntimeError, match="inside a transaction"):
+            await database.gather(work)
+
+
+# One session, one task; one database, one event loop and process.
+
+
+async def test_a_session_refuses_a_second_task(fresh_database: db.Database) -> None:
+    async with fresh_database.session() as session:
+        results = await asyncio.gather(
+            *[session.scalar(count_authors) for _ in range(3)], return_exceptions=True
+        )
+        assert [type(result) for result in results] == [int, db.SharedSession, db.SharedSession]
+        # One after the other is fine.
+        assert await asyncio.create_task(session.scalar(count_authors)) == 0
+    assert await emails(fresh_database) == []
+
+
+async def test_a_shared_session_spoils_no_connection(fresh_database: db.Database) -> None:
+    for _ in range(5):
+        with pytest.raises(db.SharedSession):
+            async with fresh_database.transaction() as session:
+                rows = [Author(email=f"{n}@example.com") for n in range(3)]
+                await session.connection()
+                await asyncio.gather(*[session.merge(row) for row in rows])
+    await asyncio.gather(*[emails(fresh_database) for _ in range(8)])
+
+
+async def test_the_guard_costs_nothing_when_it_is_off(fresh_database: db.Database) -> None:
+    settings = fresh_database.settings.model_copy(update={"guard": False})
+    async with db.Database(settings) as database, database.session() as session:
+        assert not hasattr(session.sync_session, "user")
+
+
+def test_a_second_event_loop_is_refused(database_server: sa.URL) -> None:
+    database = db.Database(db.DatabaseSettings(url=database_server))
+
+    async def open_it() -> None:
+        await database.__aenter__()
+
+    async def use_it() -> None:
+        with pytest.raises(RuntimeError, match="another event loop"):
+            async with database.session():
+                pass
+        await database.dispose()
+
+    asyncio.run(open_it())
+    asyncio.run(use_it())

@@ -1,11 +1,12 @@
 """The data layer. `copier update` keeps it current (copier-async-sqlalchemy): never edit it."""
 
 from .base import Base, ExactDecimal, JSONObject, UTCDateTime
-from .database import Database, Health, PoolStatus, create_session
+from .database import Database, Health, PoolStatus
 from .dialect import partial_index
 from .engine import create_engine
 from .errors import (
     CheckViolation,
+    CommitUnknown,
     ConstraintViolation,
     DatabaseError,
     Deadlock,
@@ -16,7 +17,11 @@ from .errors import (
     NotNullViolation,
     PoolExhausted,
     QueryTimeout,
+    ReadOnly,
+    RolledBack,
+    SchemaChanged,
     SerializationFailure,
+    SharedSession,
     StaleVersion,
     Unavailable,
     UniqueViolation,
@@ -25,6 +30,7 @@ from .errors import (
 from .mixins import BigIntKeyed, Key, Keyed, SoftDeletable, Timestamped, UUIDKeyed, Versioned
 from .pagination import CursorPage, Page
 from .repository import Repository, contains, starts_with
+from .sessions import create_session, on_commit
 from .settings import DatabaseSettings
 
 __all__ = [
@@ -35,6 +41,7 @@ __all__ = [
     "PoolStatus",
     "create_engine",
     "create_session",
+    "on_commit",
     # Models.
     "Base",
     "Key",
@@ -69,6 +76,11 @@ __all__ = [
     "Deadlock",
     "LockTimeout",
     "QueryTimeout",
+    "SchemaChanged",
     "PoolExhausted",
     "Unavailable",
+    "CommitUnknown",
+    "RolledBack",
+    "ReadOnly",
+    "SharedSession",
 ]

@@ -2,27 +2,37 @@
 
 import asyncio
 import logging
+import os
+import random
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, overload
 
 import sqlalchemy as sa
-from sqlalchemy import event, exc, orm
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
-from sqlalchemy.orm.exc import StaleDataError
-from sqlalchemy.orm.session import JoinTransactionMode
+from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.pool import QueuePool
 
 from . import dialect
 from .engine import Password, create_engine
-from .errors import DatabaseError, StaleVersion
-from .mixins import SoftDeletable, hide_deleted
+from .errors import RETRYABLE, CommitUnknown, DatabaseError
+from .sessions import create_session
 from .settings import DatabaseSettings
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+Work = Callable[[AsyncSession], Awaitable[T]]
+
+# Sessions of one `gather` where there is no pool to bound them.
+_UNPOOLED = 10
 
 
 @dataclass(frozen=True)
@@ -65,9 +75,16 @@ class Database:
         self._password = password
         self._options = options
         self._engine: AsyncEngine | None = None
+        self._process: int | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # Which task opened which session: see _refuse_inside_a_transaction.
+        self._open: set[tuple[asyncio.Task[Any] | None, AsyncSession]] = set()
+        limit = self.settings.pool_size + self.settings.max_overflow
+        self._slots = asyncio.Semaphore(limit or _UNPOOLED)
 
     async def __aenter__(self) -> Self:
         self._engine = create_engine(self.settings, password=self._password, **self._options)
+        self._process, self._loop = os.getpid(), asyncio.get_running_loop()
         logger.info("database: %s", dialect.locate(self.settings.url))
         return self
 
@@ -80,22 +97,39 @@ class Database:
         await self.dispose()
 
     async def dispose(self) -> None:
-        """Close the pool's connections. A second call does nothing."""
+        """Close the pool's connections. A second call does nothing.
+
+        In a forked process they are forgotten instead: they are the parent's, who still uses them.
+        """
         if self._engine is not None:
-            await self._engine.dispose()
+            ours = (self._process, self._loop) == (os.getpid(), asyncio.get_running_loop())
+            await self._engine.dispose(close=ours)
             self._engine = None
 
     @property
     def engine(self) -> AsyncEngine:
-        """The engine, for what sessions do not offer. Raises RuntimeError outside `async with`."""
+        """The engine, for what sessions do not offer.
+
+        Raises RuntimeError outside `async with`, in a forked process, and in another event loop.
+        """
         if self._engine is None:
             raise RuntimeError("the database is not open: write `async with database:` first")
+        if self._process != os.getpid():
+            raise RuntimeError(
+                "this process was forked from the one that opened the database, and must not share"
+                " its connections: `await database.dispose()`, then `async with database:` anew"
+            )
+        if _running_loop() not in (None, self._loop):
+            raise RuntimeError(
+                "the database was opened in another event loop, to which its connections belong:"
+                " open one with `async with Database():` in each asyncio.run()"
+            )
         return self._engine
 
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[AsyncSession]:
         """An ordinary session, for those who drive it themselves: rolled back at the end."""
-        async with self._open_session() as session:
+        async with self._opened(self._open_session()) as session:
             yield session
 
     @asynccontextmanager
@@ -105,18 +139,122 @@ class Database:
         isolation_level: str | None = None,
         read_only: bool = False,
     ) -> AsyncGenerator[AsyncSession]:
-        """A unit of work: committed at the end, rolled back on any exception.
+        """A unit of work: committed at the end, rolled back on any exception, cancelled or not.
 
         With `read_only` the database itself refuses writes, and every read sees one moment.
+        A COMMIT is awaited to its end even when the task is cancelled, and the cancellation raised
+        after that. Raises CommitUnknown if the connection is lost during COMMIT, RolledBack if the
+        body swallowed an error after which the database had undone the unit.
         """
         options = dialect.transaction_options(isolation_level, read_only)
-        async with self._open_session(**options) as session, session.begin():
+        async with self._opened(self._open_session(options)) as session, session.begin():
             yield session
 
-    def _open_session(self, **options: object) -> AsyncSession:
+    @asynccontextmanager
+    async def reader(self) -> AsyncGenerator[AsyncSession]:
+        """A session for quick reads, each by itself: one round trip, where a transaction has three.
+
+        Raises ReadOnly for what needs a transaction: a flush, a statement that writes, FOR UPDATE,
+        a savepoint, a server-side cursor. Several reads that must agree need one too.
+        """
+        session = self._open_session(dialect.READER, reader=True)
+        async with self._opened(session):
+            yield session
+            # What was added and never flushed would be lost without a word.
+            session.sync_session.flush()
+
+    async def run(
+        self,
+        work: Work[T],
+        attempts: int = 3,
+        *,
+        also: tuple[type[DatabaseError], ...] = (),
+        isolation_level: str | None = None,
+        read_only: bool = False,
+    ) -> T:
+        """What `work(session)` returns, in a transaction; tried anew where that is safe.
+
+        The whole of `work` is replayed, up to `attempts` times in all, in a new session, after a
+        SerializationFailure, Deadlock, SchemaChanged, Unavailable, or an error of `also`, such as
+        LockTimeout or StaleVersion. CommitUnknown is never among them: the work may be done.
+        Raises RuntimeError inside a transaction of the same task, which it could not replay.
+        """
+        self._refuse_inside_a_transaction("run")
+        retryable = (*RETRYABLE, *also)
+        for attempt in range(1, attempts + 1):
+            try:
+                async with self.transaction(
+                    isolation_level=isolation_level, read_only=read_only
+                ) as session:
+                    return await work(session)
+            except retryable as error:
+                if attempt >= attempts or isinstance(error, CommitUnknown):
+                    raise
+                logger.info("attempt %d of %d failed: %s", attempt, attempts, error)
+            # Those who met once must not meet again: each waits for a time of its own.
+            await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))
+        raise ValueError(f"attempts counts from 1: {attempts}")
+
+    @overload
+    async def gather(self, a: Work[T1], b: Work[T2], /) -> tuple[T1, T2]: ...
+    @overload
+    async def gather(self, a: Work[T1], b: Work[T2], c: Work[T3], /) -> tuple[T1, T2, T3]: ...
+    @overload
+    async def gather(
+        self, a: Work[T1], b: Work[T2], c: Work[T3], d: Work[T4], /
+    ) -> tuple[T1, T2, T3, T4]: ...
+    @overload
+    async def gather(self, *works: Work[T]) -> tuple[T, ...]: ...
+
+    async def gather(self, *works: Work[Any]) -> tuple[Any, ...]:
+        """What each `work(session)` returns, at the same time, each in a transaction of its own.
+
+        All gathers together use no more sessions at once than the pool holds connections. The first
+        error cancels the other works and is raised as it is; works that were committed stay so.
+        Raises RuntimeError in a task that holds a transaction: all such tasks together could hold
+        the connections that each of them waits for.
+        """
+        self._refuse_inside_a_transaction("gather")
+
+        async def unit(work: Work[Any]) -> Any:
+            async with self._slots, self.transaction() as session:
+                return await work(session)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                units = [group.create_task(unit(work)) for work in works]
+        except BaseExceptionGroup as errors:
+            first = errors.exceptions[0]
+        else:
+            return tuple(unit.result() for unit in units)
+        raise first
+
+    def _open_session(
+        self, options: Mapping[str, object] | None = None, *, reader: bool = False
+    ) -> AsyncSession:
         """A session on the engine with these execution options; the test kit puts its own here."""
         engine = self.engine.execution_options(**options) if options else self.engine
-        return create_session(engine)
+        return create_session(engine, reader=reader, guard=self.settings.guard)
+
+    @asynccontextmanager
+    async def _opened(self, session: AsyncSession) -> AsyncGenerator[AsyncSession]:
+        opened = (asyncio.current_task(), session)
+        self._open.add(opened)
+        try:
+            async with session:
+                yield session
+        finally:
+            self._open.discard(opened)
+
+    def _refuse_inside_a_transaction(self, what: str) -> None:
+        # By task: a ContextVar would be set in the tasks that a transaction starts, too.
+        current = asyncio.current_task()
+        if any(task is current and session.in_transaction() for task, session in self._open):
+            raise RuntimeError(
+                f"database.{what}() inside a transaction of the same task: it takes connections of"
+                " its own, and cannot see or replay what that transaction did. Call it outside,"
+                " or do the work on the session in hand"
+            )
 
     async def ping(self, patience: float = 5) -> Health:
         """Whether the database answers within `patience` seconds. Never raises."""
@@ -135,42 +273,15 @@ class Database:
 
     def pool_status(self) -> PoolStatus:
         """How the pool stands at this moment."""
-        pool = self.engine.pool
+        pool = self._engine.pool if self._engine else None
         if not isinstance(pool, QueuePool):
             return PoolStatus(in_use=0, idle=0, limit=None)
         limit = self.settings.pool_size + self.settings.max_overflow
         return PoolStatus(in_use=pool.checkedout(), idle=pool.checkedin(), limit=limit)
 
 
-def create_session(
-    bind: AsyncEngine | AsyncConnection,
-    join_transaction_mode: JoinTransactionMode = "conditional_savepoint",
-) -> AsyncSession:
-    """A session as the layer means it, on an engine or on a connection that it joins."""
-    return AsyncSession(
-        bind,
-        sync_session_class=_Session,
-        # What was loaded stays readable after the commit: reading it again would need an await.
-        expire_on_commit=False,
-        # A session that was closed would otherwise come back to life, and leak a connection.
-        close_resets_only=False,
-        join_transaction_mode=join_transaction_mode,
-    )
-
-
-class _Session(orm.Session):
-    """SQLAlchemy's session, for which a deleted row is not there and a lost race has a name."""
-
-    def get(self, *args: Any, **kwargs: Any) -> Any:
-        # No statement is run, and so no criteria apply, for a row that the session already holds.
-        found = super().get(*args, **kwargs)
-        return None if isinstance(found, SoftDeletable) and found.is_deleted else found
-
-    def flush(self, objects: Sequence[Any] | None = None) -> None:
-        try:
-            super().flush(objects)
-        except StaleDataError as error:
-            raise StaleVersion(f"{error} Read the row again, and decide anew.") from error
-
-
-event.listen(_Session, "do_orm_execute", hide_deleted)
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -48,7 +48,7 @@ def create_engine(
     )
     dialect.attach(engine, settings)
     _Watch(settings, password).attach(engine.sync_engine)
-    event.listen(engine.sync_engine, "handle_error", errors.translate, retval=True)
+    errors.attach(engine)
     return engine
 
 

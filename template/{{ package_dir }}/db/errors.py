@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import exc
+import sqlalchemy as sa
+from sqlalchemy import event, exc
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from . import dialect, driver
 
@@ -112,8 +114,42 @@ class PoolExhausted(DatabaseError):
 
 
 class Unavailable(DatabaseError):
-    """The database cannot be reached, or the connection was lost (503)."""
+    """The database cannot be reached, or the connection was lost before COMMIT (503)."""
 
+
+class CommitUnknown(DatabaseError):
+    """The connection was lost during COMMIT: the work is in the database, or none of it is."""
+
+
+class RolledBack(DatabaseError):
+    """The unit's error was swallowed, and the database had undone the whole of it."""
+
+
+class SchemaChanged(DatabaseError):
+    """A table changed under a prepared statement: the whole unit of work may be tried again."""
+
+
+class ReadOnly(DatabaseError):
+    """Something would be written, or locked, where there is only reading."""
+
+
+class SharedSession(DatabaseError):
+    """Two tasks used one session at the same time: give each its own (`database.gather`)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another task is using this session: a session belongs to one task at a time."
+            " Open one in each task, or call database.gather()"
+        )
+
+
+# After these the whole unit of work may be replayed: nothing of it is in the database.
+RETRYABLE: tuple[type[DatabaseError], ...] = (
+    SerializationFailure,
+    Deadlock,
+    SchemaChanged,
+    Unavailable,
+)
 
 _VIOLATIONS: dict[str, type[ConstraintViolation]] = {
     **dict.fromkeys(dialect.UNIQUE_VIOLATION, UniqueViolation),
@@ -128,17 +164,80 @@ _FAILURES: dict[str, tuple[type[DatabaseError], str]] = {
         (dialect.DEADLOCK, Deadlock, "two transactions waited for each other"),
         (dialect.LOCK_TIMEOUT, LockTimeout, "another transaction holds a lock"),
         (dialect.QUERY_TIMEOUT, QueryTimeout, "the statement took too long"),
+        (dialect.READ_ONLY, ReadOnly, "this connection, or the database, only reads"),
         (dialect.UNAVAILABLE, Unavailable, "the database does not take this connection"),
+        (dialect.DISCONNECTED, Unavailable, "the database has ended this connection"),
     )
     for code in codes
 }
 
 
-def translate(context: ExceptionContext) -> BaseException | None:
+def attach(engine: AsyncEngine) -> None:
+    """Have each error of an engine translated, and know by it where the transaction stands."""
+    event.listen(engine.sync_engine, "handle_error", _handle_error, retval=True)
+    event.listen(engine.sync_engine, "begin", _forget)
+    event.listen(engine.sync_engine, "commit", _commit)
+    event.listen(engine.sync_engine, "rollback", _forget)
+    event.listen(engine.sync_engine, "rollback_savepoint", _rollback_savepoint)
+
+
+# What a connection's `info` holds: that COMMIT was sent, and the error that undid a transaction.
+_COMMITTING, _FAILURE = "committing", "failure"
+
+
+def _forget(connection: sa.Connection) -> None:
+    # What was known of a connection is gone with it.
+    if connection.invalidated:
+        return
+    connection.info.pop(_COMMITTING, None)
+    connection.info.pop(_FAILURE, None)
+
+
+def _commit(connection: sa.Connection) -> None:
+    autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+    failure = None if autocommit else connection.info.get(_FAILURE)
+    if failure:
+        # The database would answer COMMIT with a rollback, and no error.
+        raise RolledBack(
+            "an error was swallowed after which the database undoes the whole transaction: let it"
+            " out, or put what may fail into `async with session.begin_nested()`"
+        ) from failure
+    connection.info[_COMMITTING] = True
+
+
+def _rollback_savepoint(connection: sa.Connection, name: str, context: None) -> None:
+    if not connection.invalidated:
+        connection.info.pop(_FAILURE, None)
+
+
+def _handle_error(context: ExceptionContext) -> BaseException | None:
+    original = context.original_exception
+    if not isinstance(original, Exception):
+        return None
+    error = translate(context)
+    lost = isinstance(original, OSError) or driver.error_code(original) in dialect.DISCONNECTED
+    context.is_disconnect = context.is_disconnect or lost
+    if isinstance(original, TimeoutError):
+        # Only this one: whether the others still work is for the next user of each to see.
+        context.invalidate_pool_on_disconnect = False
+    connection = context.connection
+    if connection is None or connection.invalidated:
+        return error
+    if context.is_disconnect and connection.info.get(_COMMITTING):
+        return CommitUnknown(
+            "the connection was lost during COMMIT, which took effect or did not: look for the"
+            " rows before doing the work again"
+        )
+    if dialect.ERROR_ABORTS or isinstance(error, (SerializationFailure, Deadlock, Unavailable)):
+        connection.info[_FAILURE] = original
+    return error
+
+
+def translate(context: ExceptionContext) -> Exception | None:
     """The layer's error for what a driver raised, or None where SQLAlchemy's own says it best.
 
-    For the engine's `handle_error` event. Judged by SQLSTATE or the database's own code, never by
-    the words of a message: https://www.postgresql.org/docs/current/errcodes-appendix.html
+    Judged by SQLSTATE or the database's own code, never by the words of a message:
+    https://www.postgresql.org/docs/current/errcodes-appendix.html
     """
     original, wrapped = context.original_exception, context.sqlalchemy_exception
     code = driver.error_code(original) or ""
@@ -152,13 +251,14 @@ def translate(context: ExceptionContext) -> BaseException | None:
         if columns and not constraint and kind is UniqueViolation:
             constraint = _constraint_of(table, columns)
         return kind(wrapped, constraint, columns or _columns_of(table, constraint))
+    if dialect.is_stale_statement(original):
+        return SchemaChanged(f"a table changed under a prepared statement ({code}): try again")
     if code in _FAILURES:
         failure, message = _FAILURES[code]
         return failure(f"{message} ({code})")
     if isinstance(original, TimeoutError):
         return QueryTimeout("the database did not answer within DATABASE_COMMAND_TIMEOUT")
     if context.is_disconnect or isinstance(original, OSError):
-        context.is_disconnect = True
         return Unavailable("the connection to the database was lost")
     return None
 

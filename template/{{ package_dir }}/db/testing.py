@@ -4,7 +4,15 @@ import asyncio
 import inspect
 import os
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Generator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from typing import Protocol, Self
 from uuid import uuid4
@@ -16,11 +24,13 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm.session import JoinTransactionMode
 
 from . import dialect
 from .base import metadata
-from .database import Database, create_session
+from .database import Database
 from .factory import Make
+from .sessions import create_session
 from .settings import DatabaseSettings
 
 Node = pytest.Item | pytest.Collector
@@ -242,6 +252,9 @@ class _JoinedDatabase(Database):
     def __init__(self, shared: Database, connection: AsyncConnection) -> None:
         super().__init__(shared.settings)
         self._engine = shared.engine
+        self._process, self._loop = os.getpid(), asyncio.get_running_loop()
+        # One connection does one thing at a time.
+        self._slots = asyncio.Semaphore(1)
         self._connection = connection
 
     # The fixture opens and closes it; an application's lifespan may try to.
@@ -251,7 +264,11 @@ class _JoinedDatabase(Database):
     async def dispose(self) -> None:
         pass
 
-    def _open_session(self, **options: object) -> AsyncSession:
+    def _open_session(
+        self, options: Mapping[str, object] | None = None, *, reader: bool = False
+    ) -> AsyncSession:
         # The one mode in which code under test may roll back and the test goes on:
         # https://docs.sqlalchemy.org/en/21/orm/session_transaction.html#joining-a-session-into-an-external-transaction-such-as-for-test-suites
-        return create_session(self._connection, join_transaction_mode="create_savepoint")
+        # But a reader's savepoint would undo at its end what was committed since its beginning.
+        mode: JoinTransactionMode = "rollback_only" if reader else "create_savepoint"
+        return create_session(self._connection, join_transaction_mode=mode, reader=reader)

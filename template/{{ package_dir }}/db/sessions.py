@@ -1,0 +1,296 @@
+"""The session as the layer means it: how it ends, what it awaits then, and what it refuses."""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from inspect import isawaitable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event, orm
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    AsyncSessionTransaction,
+)
+from sqlalchemy.orm import ORMExecuteState, SessionTransaction
+from sqlalchemy.orm.exc import StaleDataError
+from sqlalchemy.orm.session import JoinTransactionMode
+
+from .errors import ReadOnly, SharedSession, StaleVersion
+from .mixins import SoftDeletable, hide_deleted
+
+logger = logging.getLogger(__name__)
+
+Callback = Callable[[], object]
+
+
+async def run_callbacks(callbacks: Sequence[Callback]) -> None:
+    """Await callbacks in order. An error in one is logged: it cannot undo the commit."""
+    for callback in callbacks:
+        try:
+            result = callback()
+            if isawaitable(result):
+                await result
+        except (Exception, asyncio.CancelledError):
+            logger.exception("a callback of on_commit failed: %r", callback)
+
+
+def create_session(
+    bind: AsyncEngine | AsyncConnection,
+    *,
+    join_transaction_mode: JoinTransactionMode = "conditional_savepoint",
+    reader: bool = False,
+    guard: bool = True,
+    deliver: Callable[[Sequence[Callback]], Awaitable[None]] = run_callbacks,
+) -> AsyncSession:
+    """A session as the layer means it, on an engine or on a connection that it joins.
+
+    A `reader` refuses all that goes wrong in silence where each statement stands alone; `guard`
+    refuses a second task; `deliver` gets the callbacks of `on_commit` once they are due.
+    """
+    kinds = {
+        (False, False): _SyncSession,
+        (False, True): _OneTask,
+        (True, False): _Reader,
+        (True, True): _OneTaskReader,
+    }
+    session = _Session(
+        bind,
+        sync_session_class=kinds[reader, guard],
+        # What was loaded stays readable after the commit: reading it again would need an await.
+        expire_on_commit=False,
+        # A session that was closed would otherwise come back to life, and leak a connection.
+        close_resets_only=False,
+        join_transaction_mode=join_transaction_mode,
+    )
+    session.deliver = deliver
+    return session
+
+
+def on_commit(session: AsyncSession, callback: Callback) -> None:
+    """Call and await `callback` once what the session does now is committed, for good.
+
+    It runs after the outermost commit has returned, in the order of registration, and is dropped
+    with the savepoint or transaction that is rolled back. An error in it is logged and stops
+    nothing. Raises TypeError for a session that is not the layer's, ReadOnly for a reader.
+    """
+    sync_session = session.sync_session
+    if not isinstance(sync_session, _SyncSession):
+        raise TypeError("on_commit takes a session of Database.transaction() or session()")
+    if isinstance(sync_session, _Reader):
+        raise _Reader.refusal("on_commit")
+    if not sync_session.in_transaction():
+        # Nothing is sent yet; but a rollback now has something to end.
+        sync_session.begin()
+    savepoint = sync_session.get_nested_transaction()
+    sync_session.pending.setdefault(savepoint, []).append(callback)
+
+
+class _Session(AsyncSession):
+    """An AsyncSession whose commits and rollbacks come to their end, whoever cancels them."""
+
+    deliver: Callable[[Sequence[Callback]], Awaitable[None]]
+
+    def begin(self) -> AsyncSessionTransaction:
+        return _Transaction(self)
+
+    async def commit(self) -> None:
+        await self.end(super().commit())
+
+    async def end(self, ending: Coroutine[Any, Any, None]) -> None:
+        """Await a commit or rollback, and the callbacks that it makes due, to the end.
+
+        A COMMIT that is cancelled has taken effect or not, and nobody would know: a cancellation
+        that comes meanwhile is raised afterwards.
+        """
+        task = asyncio.create_task(self._end(ending))
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = cancelled or error
+        if not cancelled:
+            return task.result()
+        problem = task.exception()
+        cancelled.add_note(f"The transaction ended first: {problem or 'as it was meant to'}.")
+        # The very same error: a subclass of it would escape from `asyncio.timeout`.
+        raise cancelled
+
+    async def _end(self, ending: Coroutine[Any, Any, None]) -> None:
+        sync_session = self.sync_session
+        assert isinstance(sync_session, _SyncSession)
+        async with sync_session.ended_by(asyncio.current_task()) as shared:
+            if shared:
+                ending.close()
+                raise SharedSession
+            await ending
+        due, sync_session.due = sync_session.due, []
+        if due:
+            await self.deliver(due)
+
+    async def close(self) -> None:
+        sync_session = self.sync_session
+        assert isinstance(sync_session, _SyncSession)
+        async with sync_session.ended_by(asyncio.current_task()):
+            await super().close()
+
+
+class _Transaction(AsyncSessionTransaction):
+    """What `session.begin()` gives: it ends as the session does."""
+
+    def __init__(self, session: _Session) -> None:
+        super().__init__(session)
+        self._end = session.end
+
+    async def commit(self) -> None:
+        await self._end(super().commit())
+
+    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        await self._end(super().__aexit__(kind, error, traceback))
+
+
+class _SyncSession(orm.Session):
+    """SQLAlchemy's session, for which a deleted row is not there and a lost race has a name."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # What waits for a commit, by savepoint, None for the transaction itself; and what it is
+        # now due for.
+        self.pending: dict[SessionTransaction | None, list[Callback]] = {}
+        self.due: list[Callback] = []
+
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        # No statement is run, and so no criteria apply, for a row that the session already holds.
+        found = super().get(*args, **kwargs)
+        return None if isinstance(found, SoftDeletable) and found.is_deleted else found
+
+    def flush(self, objects: Sequence[Any] | None = None) -> None:
+        try:
+            super().flush(objects)
+        except StaleDataError as error:
+            raise StaleVersion(f"{error} Read the row again, and decide anew.") from error
+
+    @asynccontextmanager
+    async def ended_by(self, task: asyncio.Task[Any] | None) -> AsyncGenerator[bool]:
+        """Where a task ends the session; whether another was using it."""
+        yield False
+
+
+def _committed(session: _SyncSession) -> None:
+    # The event fires for each savepoint too, whose callbacks then wait for what is round it.
+    savepoint = session.get_nested_transaction()
+    callbacks = session.pending.pop(savepoint, [])
+    if savepoint is None:
+        session.due += callbacks
+    else:
+        outer = savepoint.parent
+        around = outer if outer and outer.nested else None
+        session.pending.setdefault(around, []).extend(callbacks)
+
+
+def _ended(session: _SyncSession, transaction: SessionTransaction) -> None:
+    # What a commit has not taken away was rolled back. A flush is a transaction too, within one.
+    if transaction.nested or transaction.parent is None:
+        session.pending.pop(transaction if transaction.nested else None, None)
+
+
+event.listen(_SyncSession, "do_orm_execute", hide_deleted)
+event.listen(_SyncSession, "after_commit", _committed)
+event.listen(_SyncSession, "after_transaction_end", _ended)
+
+
+class _Reader(_SyncSession):
+    """A session for reading in autocommit, which refuses what that would break in silence."""
+
+    @staticmethod
+    def refusal(what: str) -> ReadOnly:
+        return ReadOnly(
+            f"a reader runs each statement by itself, and only reads: {what} needs"
+            " `async with database.transaction() as session`"
+        )
+
+    def begin_nested(self) -> SessionTransaction:
+        raise self.refusal("a savepoint")
+
+
+# What text may begin with, where it only reads. Data-modifying CTEs are for the database to refuse.
+_READING = re.compile(
+    r"\s*(--.*\n\s*)*\(*(SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN|DESC|PRAGMA)\b", re.I
+)
+
+
+def _refuse_changes(session: _Reader, *_: object) -> None:
+    raise session.refusal("a flush")
+
+
+def _refuse_writes(state: ORMExecuteState) -> None:
+    statement, options = state.statement, state.execution_options
+    text = statement.text if isinstance(statement, sa.TextClause) else "SELECT"
+    if state.is_insert or state.is_update or state.is_delete or not _READING.match(text):
+        raise _Reader.refusal("a statement that writes")
+    # There is no public name for it; SQLite would not even render it.
+    if getattr(statement, "_for_update_arg", None) is not None:
+        raise _Reader.refusal("FOR UPDATE")
+    if options.get("stream_results") or options.get("yield_per"):
+        raise _Reader.refusal("a server-side cursor")
+
+
+event.listen(_Reader, "before_flush", _refuse_changes)
+event.listen(_Reader, "do_orm_execute", _refuse_writes)
+
+
+class _OneTask(_SyncSession):
+    """A session that refuses to be used by two tasks at the same time."""
+
+    _user: asyncio.Task[Any] | None = None
+    _ender: asyncio.Task[Any] | None = None
+    _left: asyncio.Future[None] | None = None
+
+    @contextmanager
+    def used(self) -> Generator[None]:
+        task = asyncio.current_task()
+        if self._user not in (None, task) or self._ender not in (None, task):
+            raise SharedSession
+        before, self._user = self._user, task
+        try:
+            yield
+        finally:
+            self._user = before
+            if self._left and not before:
+                self._left.set_result(None)
+                self._left = None
+
+    @asynccontextmanager
+    async def ended_by(self, task: asyncio.Task[Any] | None) -> AsyncGenerator[bool]:
+        # The other task is let out first: a connection that is closed under it, or rolled back,
+        # would be of no use to anyone.
+        before, self._ender = self._ender, task
+        shared = self._user is not None
+        if shared:
+            self._left = asyncio.get_running_loop().create_future()
+            await self._left
+        try:
+            yield shared
+        finally:
+            self._ender = before
+
+
+def _alone(name: str) -> Callable[..., Any]:
+    def method(self: _OneTask, *args: Any, **kwargs: Any) -> Any:
+        with self.used():
+            return getattr(super(_OneTask, self), name)(*args, **kwargs)
+
+    return method
+
+
+for _name in ("connection", "execute", "flush", "get", "merge", "refresh", "scalar", "scalars"):
+    setattr(_OneTask, _name, _alone(_name))
+
+
+class _OneTaskReader(_OneTask, _Reader):
+    pass
