@@ -7,7 +7,6 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import db, testing
@@ -158,7 +157,7 @@ async def test_a_transaction_for_reading_sees_one_moment_and_cannot_write(
     own_database: db.Database,
 ) -> None:
     authors = sa.select(sa.func.count(Author.id))
-    with pytest.raises(DBAPIError):
+    with pytest.raises(db.ReadOnly):
         async with own_database.transaction(read_only=True) as reader:
             assert await reader.scalar(authors) == 0
             async with own_database.transaction() as writer:
