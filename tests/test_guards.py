@@ -100,7 +100,8 @@ class UserRepository(Repository[User]):
 """,
         "test_no_repository_commits",
         f"shop/mistakes.py has a repository, UserRepository, that commits in line"
-        f" {AFTER + 4}: let it flush, and its callers write `async with database.transaction() as session:`",
+        f" {AFTER + 4}: let it flush, and its callers write `async with database.transaction() as"
+        " session:`",
     ),
 }
 
