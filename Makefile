@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 # Where a network has an authority of its own, the system knows it, and uv must ask the system.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help demo test lint servers clean
+.PHONY: help demo test test-all lint servers clean
 
 help: ## what can be run
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -20,6 +20,9 @@ demo: $(VENV)/ready ## generate a service, migrate it, and watch it work
 
 test: $(VENV)/ready ## the tests: rendered services on SQLite and a real PostgreSQL
 	@$(BIN)/python -m pytest -n auto
+
+test-all: $(VENV)/ready ## the tests, and every change to the layer that one of them must notice
+	@$(BIN)/python -m pytest -n auto -m "" --verbose
 
 lint: $(VENV)/ready ## the checks of the template's own Python
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pyright
