@@ -4,6 +4,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 import pytest
+import pytest_asyncio
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Load, aliased, defaultload, joinedload, selectinload, subqueryload
@@ -15,7 +16,7 @@ from .models import Author, Book, Placement
 Loading = Callable[..., Load]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def ada(session: AsyncSession) -> UUID:
     """An author of two books, one of which is deleted."""
     author = await db.Repository[Author](session).create(email="ada@example.com")

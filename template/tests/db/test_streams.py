@@ -4,13 +4,14 @@ import asyncio
 from contextlib import suppress
 
 import pytest
+import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import db
 from .models import Author
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def authors(session: AsyncSession) -> db.Repository[Author]:
     authors = db.Repository[Author](session)
     session.add_all([Author(email=f"{number:02}", name=f"{number % 3}") for number in range(25)])
