@@ -39,7 +39,7 @@ def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) ->
 
 async def ping(connection: RawConnection) -> None:
     """One round trip to the server and back, outside a transaction."""
-    await connection.execute("")
+    await connection.execute("SELECT")
 
 
 def hang_up(connection: RawConnection) -> None:

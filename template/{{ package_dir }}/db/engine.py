@@ -36,6 +36,7 @@ def create_engine(
     Raises ValueError if DATABASE_URL leads nowhere.
     """
     dialect.locate(settings.url)
+    pre_ping = options.pop("pool_pre_ping", settings.pool_pre_ping)
     engine = create_async_engine(
         tls.without_words(settings.url).difference_update_query(driver.IGNORED_PARAMETERS),
         **{
@@ -47,7 +48,7 @@ def create_engine(
         },
     )
     dialect.attach(engine, settings)
-    _Watch(settings, password).attach(engine.sync_engine)
+    _Watch(settings, password).attach(engine.sync_engine, ping=bool(pre_ping))
     errors.attach(engine)
     return engine
 
@@ -87,10 +88,10 @@ class _Watch:
         self._password = password
         self._arguments = driver.connect_arguments(settings, dialect.session_settings(settings))
 
-    def attach(self, engine: sa.Engine) -> None:
+    def attach(self, engine: sa.Engine, *, ping: bool) -> None:
         event.listen(engine, "do_connect", self._connect)
         event.listen(engine, "handle_error", self._give_up)
-        if self._settings.pool_size and self._settings.pool_pre_ping:
+        if ping:
             event.listen(engine, "checkout", self._ping)
         event.listen(engine, "before_cursor_execute", self._begin)
         event.listen(engine, "after_cursor_execute", self._end)

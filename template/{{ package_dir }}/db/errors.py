@@ -257,7 +257,8 @@ def translate(context: ExceptionContext) -> Exception | None:
         failure, message = _FAILURES[code]
         return failure(f"{message} ({code})")
     if isinstance(original, TimeoutError):
-        return QueryTimeout("the database did not answer within DATABASE_COMMAND_TIMEOUT")
+        # The server ends a statement that takes too long by itself, if it is there.
+        return Unavailable("the server did not answer within DATABASE_COMMAND_TIMEOUT")
     if context.is_disconnect or isinstance(original, OSError):
         return Unavailable("the connection to the database was lost")
     return None

@@ -1,0 +1,156 @@
+"""What an engine does when the network or the server fails, and what it tells of its work."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+
+import pytest
+import pytest_asyncio
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from . import db
+from .proxy import Proxy, proxy
+
+ONE = sa.select(sa.literal(1))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def far(fresh_database: db.Database) -> AsyncGenerator[tuple[db.Database, Proxy]]:
+    """A database at the other end of a network that may fail, and that network."""
+    if not fresh_database.settings.url.host:
+        pytest.skip("there is no network between this database and the tests")
+    async with proxy(fresh_database.settings.url) as (network, url):
+        settings = db.DatabaseSettings(
+            url=url,
+            pool_size=2,
+            max_overflow=0,
+            pool_pre_ping=True,
+            connect_timeout=2,
+            statement_timeout=1,
+        )
+        async with db.Database(settings) as database:
+            yield database, network
+
+
+async def test_a_server_that_falls_silent_in_a_transaction_is_noticed(
+    far: tuple[db.Database, Proxy],
+) -> None:
+    database, network = far
+    async with asyncio.timeout(10):
+        with pytest.raises(db.DatabaseError):
+            async with database.transaction() as session:
+                await session.scalar(ONE)
+                network.silence()
+                await session.scalar(ONE)
+    network.restore()
+    async with database.transaction() as session:
+        assert await session.scalar(ONE) == 1
+
+
+async def test_a_server_that_falls_silent_before_the_commit_is_noticed(
+    far: tuple[db.Database, Proxy],
+) -> None:
+    database, network = far
+    async with asyncio.timeout(10):
+        with pytest.raises(db.DatabaseError):
+            async with database.transaction() as session:
+                await session.scalar(ONE)
+                network.silence()
+
+
+async def test_a_server_that_is_silent_when_a_connection_is_taken_is_noticed(
+    far: tuple[db.Database, Proxy],
+) -> None:
+    database, network = far
+    async with database.session() as first, database.session() as second:
+        await first.scalar(ONE)
+        await second.scalar(ONE)
+    network.silence()
+    async with asyncio.timeout(10):
+        with pytest.raises(db.Unavailable):
+            async with database.transaction() as session:
+                await session.scalar(ONE)
+    network.restore()
+    async with asyncio.timeout(10), database.session() as first, database.session() as second:
+        assert await first.scalar(ONE) == await second.scalar(ONE) == 1
+
+
+async def test_the_pool_replaces_connections_that_the_network_cut(
+    far: tuple[db.Database, Proxy],
+) -> None:
+    database, network = far
+    for _ in range(3):
+        async with database.session() as first, database.session() as second:
+            assert await first.scalar(ONE) == await second.scalar(ONE) == 1
+        await network.reset()
+
+
+async def test_the_password_is_asked_for_at_each_new_connection(
+    fresh_database: db.Database,
+) -> None:
+    if not fresh_database.settings.url.host:
+        pytest.skip("this database asks for no password")
+    asked: list[str] = []
+
+    def password() -> str:
+        asked.append("at once")
+        return ""
+
+    async def later() -> str:
+        await asyncio.sleep(0)
+        asked.append("later")
+        return ""
+
+    for source in (password, later):
+        async with db.Database(fresh_database.settings, password=source) as database:
+            async with database.session() as first, database.session() as second:
+                await first.scalar(ONE)
+                await second.scalar(ONE)
+            async with database.session() as again:
+                await again.scalar(ONE)
+    assert asked == ["at once", "at once", "later", "later"]
+
+
+async def test_a_slow_statement_is_logged_without_its_parameters(
+    fresh_database: db.Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    statement = sa.select(sa.literal("a secret").label("what_is_said"))
+    for threshold, count in ((1e-9, 1), (0, 0), (600, 0)):
+        update = {"slow_query_threshold": threshold}
+        settings = fresh_database.settings.model_copy(update=update)
+        async with db.Database(settings) as database:
+            with caplog.at_level(logging.WARNING):
+                caplog.clear()
+                async with database.session() as session:
+                    await session.scalar(statement)
+        slow = [line for line in caplog.messages if "what_is_said" in line]
+        assert len(slow) == count
+        assert "a secret" not in caplog.text
+
+
+async def test_a_statement_that_fails_is_logged_if_it_was_slow(
+    fresh_database: db.Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = fresh_database.settings.model_copy(update={"slow_query_threshold": 1e-9})
+    async with db.Database(settings) as database:
+        with caplog.at_level(logging.WARNING), pytest.raises((db.DatabaseError, DBAPIError)):
+            async with database.session() as session:
+                await session.execute(sa.text("SELECT missing FROM nowhere"))
+    assert "SELECT missing FROM nowhere" in caplog.text
+
+
+async def test_a_failure_to_connect_names_the_settings_and_no_password(
+    fresh_database: db.Database,
+) -> None:
+    url = fresh_database.settings.url
+    if not url.host:
+        pytest.skip("there is no network between this database and the tests")
+    settings = db.DatabaseSettings(url=url.set(port=1, password="hidden"), connect_timeout=2)
+    async with db.Database(settings) as database:
+        with pytest.raises(db.Unavailable, match=r"See DATABASE_URL") as raised:
+            async with database.session() as session:
+                await session.scalar(ONE)
+        health = await database.ping()
+    for told in (str(raised.value), repr(raised.value), str(health), repr(settings)):
+        assert "hidden" not in told
