@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 # Where a network has an authority of its own, the system knows it, and uv must ask the system.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help demo test test-all lint servers clean
+.PHONY: help demo test test-all samples lint servers clean
 
 help: ## what can be run
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -23,6 +23,9 @@ test: $(VENV)/ready ## the tests: rendered services on SQLite and a real Postgre
 
 test-all: $(VENV)/ready ## the tests, and every change to the layer that one of them must notice
 	@$(BIN)/python -m pytest -n auto -m "" --verbose
+
+samples: $(VENV)/ready ## render, lint, type, migrate and test the samples, or those in SAMPLES="..."
+	@$(BIN)/python tests/samples.py $(SAMPLES)
 
 lint: $(VENV)/ready ## the checks of the template's own Python
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pyright

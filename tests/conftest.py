@@ -1,11 +1,35 @@
 """What every test starts from: the template as it lies here, and a way to render it."""
 
-from collections.abc import Callable
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
-from harness import Answers, Project, Template, isolate_git
+from harness import Answers, Project, Template, isolate_git, missing_server
 
 isolate_git()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what needs a server that cannot be had here, unless every server is required."""
+    for item in items:
+        if not item.get_closest_marker("server") or os.environ.get("REQUIRE_ALL_SERVERS") == "1":
+            continue
+        params: Mapping[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+        driver = {**params, **params.get("answers", {})}.get("driver", "aiosqlite")
+        if missing := missing_server(driver):
+            item.add_marker(pytest.mark.skip(reason=missing))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how much was left out, and why: a green run must not look like a whole one."""
+    reports: list[pytest.TestReport] = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(
+        str(report.longrepr[2]) for report in reports if isinstance(report.longrepr, tuple)
+    )
+    for reason, number in reasons.items():
+        terminalreporter.write_line(f"{number} left out: {reason.removeprefix('Skipped: ')}")
 
 
 @pytest.fixture(scope="session")

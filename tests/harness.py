@@ -1,16 +1,21 @@
 """The words that the tests are written in: a template that renders, and the projects it makes."""
 
+import ast
+import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cache
 from io import StringIO
 from itertools import combinations, count, product
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -42,7 +47,71 @@ _GIT = {
     "GIT_COMMITTER_EMAIL": "tests@example.org",
 }
 
+# Runs each of its arguments as a command, on a new database that is gone afterwards.
+_ON_A_DATABASE = """
+import asyncio, contextlib, os, shlex, subprocess, sys, uuid
+from sqlalchemy import make_url
+from {package}.db import dialect
+
+given, name = os.environ.get("TEST_DATABASE_URL"), f"commands_{{uuid.uuid4().hex}}"
+server = contextlib.nullcontext(make_url(given)) if given else dialect.temporary_server()
+with server as place:
+    url = asyncio.run(dialect.create_database(place, name))
+    environment = os.environ | {{"DATABASE_URL": url.render_as_string(hide_password=False)}}
+    try:
+        for command in sys.argv[1:]:
+            if subprocess.run(shlex.split(command), env=environment).returncode:
+                sys.exit(f"{{command}} failed")
+    finally:
+        asyncio.run(dialect.drop_database(place, name))
+"""
+
 _numbers = count()
+
+
+def load_servers(file: Path) -> ModuleType:
+    """The module that starts servers for tests: it stands by itself."""
+    spec = importlib.util.spec_from_file_location("servers", file)
+    assert spec and spec.loader
+    servers = importlib.util.module_from_spec(spec)
+    # Its dataclasses look for their module.
+    sys.modules["servers"] = servers
+    spec.loader.exec_module(servers)
+    return servers
+
+
+def server_program(servers: ModuleType, database: str) -> dict[str, object]:
+    """How a database's server is had: the recipe alone, since its module needs a service."""
+    source = REPOSITORY / "template" / "_databases" / f"{database}.py"
+    statements = [ast.unparse(statement) for statement in ast.parse(source.read_text()).body]
+    names = dict(vars(servers))
+    exec(next(line for line in statements if line.startswith("_SERVER = ")), names)
+    return asdict(names["_SERVER"])
+
+
+@cache
+def missing_server(driver: str) -> str | None:
+    """What a driver's tests would need and this machine has not; None if they can run."""
+    database = DRIVERS[driver]["database"]
+    if not DATABASES[database]["server"] or _server_url(driver, database):
+        return None
+    servers = load_servers(REPOSITORY / "template" / "{{ package_dir }}" / "db" / "servers.py")
+    program = servers.ServerProgram(**server_program(servers, database))
+    try:
+        servers._find(program)
+    except servers.NoServer:
+        return f"no {program.name}: `make servers` installs it, or name one in {_url_name(database)}"
+    return None
+
+
+def _server_url(driver: str, database: str) -> str | None:
+    """The URL of a server that is there already, for this driver."""
+    url = os.environ.get(_url_name(database))
+    return url and f"{database}+{driver}:{url.partition(':')[2]}"
+
+
+def _url_name(database: str) -> str:
+    return f"TEST_{database.upper()}_URL"
 
 
 def isolate_git() -> None:
@@ -131,7 +200,7 @@ class Project:
         """The output of a program of the shared environment, which must end well.
 
         The package is found by PYTHONPATH, and no setting of a database or of this run gets in
-        but those that are given.
+        but those that are given, and the server that TEST_POSTGRESQL_URL or TEST_MYSQL_URL names.
         """
         done = self._start(program, arguments, environment)
         assert done.returncode == 0, f"{program} ended with {done.returncode}:\n{done.stdout}"
@@ -143,6 +212,11 @@ class Project:
         assert done.returncode > 0, f"{program} ended with {done.returncode}:\n{done.stdout}"
         return done.stdout
 
+    def run_on_a_database(self, *commands: str) -> str:
+        """The output of these commands, in turn, on a new database that is gone afterwards."""
+        script = _ON_A_DATABASE.format(package=self.answers["package"])
+        return self.run("python", "-c", script, *commands)
+
     def _start(
         self, program: str, arguments: Iterable[str], settings: Mapping[str, str]
     ) -> subprocess.CompletedProcess[str]:
@@ -150,6 +224,8 @@ class Project:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(foreign)
         }
+        if url := _server_url(self.answers["driver"], self.answers["database"]):
+            environment["TEST_DATABASE_URL"] = url
         environment["PYTHONPATH"] = str(self.import_path)
         environment["PATH"] = f"{PROGRAMS}{os.pathsep}{environment.get('PATH', os.defpath)}"
         return subprocess.run(
@@ -252,6 +328,13 @@ class Template:
         older = copy(self)
         older._version = version
         return older
+
+    def choices(self, question: str) -> list[str]:
+        """What a question may be answered with, in order; nothing where anything may be."""
+        choices = self.questions[question].get("choices", {})
+        # The driver's choices are templated from the table. One with a validator is a mapping.
+        rows: Iterable[Any] = DRIVERS if isinstance(choices, str) else choices.values()
+        return [row["value"] if isinstance(row, Mapping) else row for row in rows]
 
     def ask(self, into: Path | None = None, /, **answers: object) -> Answers:
         """Answer the questions, the rest by default, and render nothing."""

@@ -26,12 +26,9 @@ def test_the_table_of_questions_is_that_of_copier_yml(template: Template) -> Non
     rows = table("| question |")
     assert list(rows) == [name for name, question in asked.items() if not is_detail(question)]
     for name, (answers, _) in rows.items():
-        choices = asked[name].get("choices")
-        if isinstance(choices, str):
-            choices = {row: row for row in template.ask()["drivers"]}
-        if choices:
+        if choices := template.choices(name):
             default = template.ask()[name]
-            others = [choice for choice in choices.values() if choice != default]
+            others = [choice for choice in choices if choice != default]
             assert answers == ", ".join([default, *others]), name
 
 

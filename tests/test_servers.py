@@ -1,8 +1,6 @@
 """A server for tests: where it is found, who runs it, and that nothing of it is left behind."""
 
-import ast
 import asyncio
-import dataclasses
 import importlib.util
 import json
 import os
@@ -22,6 +20,7 @@ from types import ModuleType
 from typing import cast
 
 import pytest
+from harness import load_servers, server_program
 from sqlalchemy import URL, NullPool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -111,13 +110,10 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         (folder / "tmp").chmod(0o1777)
         monkeypatch.setenv("TMPDIR", str(folder / "tmp"))
         (folder / "runner.py").write_text(RUNNER)
-        copy = shutil.copy(TEMPLATE / "{{ package_dir }}" / "db" / "servers.py", folder)
-        spec = importlib.util.spec_from_file_location("servers", copy)
-        assert spec and spec.loader
-        servers = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, "servers", servers)
-        spec.loader.exec_module(servers)
-        yield Place(folder, servers, postgresql(servers))
+        copy = folder / "servers.py"
+        shutil.copy(TEMPLATE / "{{ package_dir }}" / "db" / "servers.py", copy)
+        servers = load_servers(copy)
+        yield Place(folder, servers, server_program(servers, "postgresql"))
 
 
 def memory() -> str | None:
@@ -127,15 +123,6 @@ def memory() -> str | None:
     state = os.statvfs("/dev/shm")
     roomy = state.f_bavail * state.f_frsize > 2**30
     return "/dev/shm" if roomy and not state.f_flag & os.ST_NOEXEC else None
-
-
-def postgresql(servers: ModuleType) -> dict[str, object]:
-    """The recipe alone: the rest of its module needs a rendered service."""
-    source = TEMPLATE / "_databases" / "postgresql.py"
-    statements = [ast.unparse(statement) for statement in ast.parse(source.read_text()).body]
-    names = dict(vars(servers))
-    exec(next(line for line in statements if line.startswith("_SERVER = ")), names)
-    return dataclasses.asdict(names["_SERVER"])
 
 
 def programs() -> Path:

@@ -7,22 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import DRIVERS, PROGRAMS, SERVER_DRIVERS, Project, pairwise
+from harness import DRIVERS, PROGRAMS, SERVER_DRIVERS, Project
+from samples import SAMPLES
 
 Render = Callable[..., Project]
-
-# Runs each of its arguments as a command, on a new database that is gone afterwards.
-ON_A_DATABASE = """
-import asyncio, os, shlex, subprocess, sys
-from shop.db import dialect
-
-with dialect.temporary_server() as server:
-    url = asyncio.run(dialect.create_database(server, "shop"))
-    environment = os.environ | {"DATABASE_URL": url.render_as_string(hide_password=False)}
-    for command in sys.argv[1:]:
-        if subprocess.run(shlex.split(command), env=environment).returncode:
-            sys.exit(f"{command} failed")
-"""
 
 # Uses the database that the environment names.
 USE = """
@@ -40,23 +28,18 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize(
-    "answers",
-    pairwise(driver=DRIVERS, key=["uuid7", "bigint"], web=["none", "fastapi"]),
-    ids=lambda answers: "-".join(answers.values()),
-)
+@pytest.mark.server
+@pytest.mark.parametrize("answers", SAMPLES.values(), ids=SAMPLES)
 def test_a_service_passes_its_own_tests(render: Render, answers: dict[str, str]) -> None:
     render(**answers).run("pytest")
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_its_migrations_make_what_its_models_say_and_can_be_undone(
     render: Render, driver: str
 ) -> None:
-    render(driver=driver).run(
-        "python",
-        "-c",
-        ON_A_DATABASE,
+    render(driver=driver).run_on_a_database(
         "alembic upgrade head",
         "alembic check",
         "alembic downgrade base",

@@ -1,0 +1,57 @@
+"""The samples stand for all answers, and everyone who tries them has the same list."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import yaml
+from harness import REPOSITORY, Answers, Template
+from samples import SAMPLES
+
+Ask = Callable[..., Answers]
+
+
+def test_every_choice_is_made_in_a_sample(template: Template, ask: Ask) -> None:
+    made = [ask(package="shop", **answers) for answers in SAMPLES.values()]
+    for name, question in template.questions.items():
+        if question.get("when") is not False:
+            missing = set(template.choices(name)) - {answers.stored.get(name) for answers in made}
+            assert missing == set(), f"tests/samples.py has no sample with this {name}"
+
+
+def test_ci_takes_its_matrix_from_the_list() -> None:
+    workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "ci.yml").read_text("utf-8"))
+    matrix = workflow["jobs"]["sample"]["strategy"]["matrix"]
+    assert matrix["sample"] == "${{ fromJSON(needs.list.outputs.samples) }}"
+    assert matrix["python"] == ["3.11", "3.12", "3.13", "3.14"]
+    commands = [step.get("run", "") for step in workflow["jobs"]["list"]["steps"]]
+    assert any("python tests/samples.py --list" in command for command in commands)
+
+
+def test_the_list_is_printed_for_ci() -> None:
+    command = [sys.executable, str(REPOSITORY / "tests" / "samples.py"), "--list"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert json.loads(printed) == list(SAMPLES)
+
+
+def test_a_sample_that_does_not_exist_is_refused() -> None:
+    command = [sys.executable, str(REPOSITORY / "tests" / "samples.py"), "oracle"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no such sample: oracle; there are aiosqlite, asyncpg, " in done.stderr
+
+
+@pytest.mark.parametrize("name", ["ci", "release"])
+def test_a_workflow_pins_its_actions_and_may_only_read(name: str) -> None:
+    file = REPOSITORY / ".github" / "workflows" / f"{name}.yml"
+    workflow = yaml.safe_load(file.read_text("utf-8"))
+    assert workflow["permissions"] == {"contents": "read"}
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    actions = [step["uses"] for step in steps if "uses" in step]
+    assert actions
+    assert [action for action in actions if not re.search(r"@[0-9a-f]{40}$", action)] == []
+    # What comes from outside enters a script as a variable, never as its text.
+    assert [step["run"] for step in steps if "${{" in step.get("run", "")] == []
