@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, BackgroundTasks, Query
 
 from . import service
-from .db import Database, Key, Page
+from .db import CursorPage, Database, Key, Page
 from .db.fastapi import AppDatabase, DbSession, PathKey, Problem, ReadSession, Stream
 from .schemas import (
     PostCreate,
@@ -21,7 +21,7 @@ from .schemas import (
 
 logger = logging.getLogger(__name__)
 
-# What any of them may answer besides; for the documentation at /docs.
+# What any of them may answer besides, for the documentation at /docs.
 router = APIRouter(responses={status: {"model": Problem} for status in (404, 409, 503)})
 
 Number = Annotated[int, Query(ge=1, le=10_000)]
@@ -86,10 +86,10 @@ async def create_post(session: DbSession, key: PathKey, new: PostCreate) -> Post
 async def list_posts(
     session: ReadSession,
     tag: TagName | None = None,
-    number: Number = 1,
+    cursor: str | None = None,
     size: Size = 20,
-) -> Page[PostResponse]:
-    return await service.list_posts(session, tag=tag, number=number, size=size)
+) -> CursorPage[PostResponse]:
+    return await service.list_posts(session, tag=tag, cursor=cursor, size=size)
 
 
 @router.get("/posts.jsonl", tags=["posts"])

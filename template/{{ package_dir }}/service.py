@@ -2,11 +2,9 @@
 
 from collections.abc import AsyncGenerator, Collection, Sequence
 
-import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import selectinload
 
-from .db import Database, Key, Page, StaleVersion
+from .db import CursorPage, Database, Key, Page, StaleVersion
 from .models import Post, Tag
 from .repositories import PostRepository, TagRepository, UserRepository
 from .schemas import (
@@ -18,9 +16,6 @@ from .schemas import (
     UserResponse,
     UserUpdate,
 )
-
-# What a PostResponse shows of other tables.
-_SHOWN = (selectinload(Post.author), selectinload(Post.tags))
 
 
 async def create_user(session: AsyncSession, new: UserCreate) -> UserResponse:
@@ -78,7 +73,7 @@ async def create_post(session: AsyncSession, author: Key, new: PostCreate) -> Po
 async def get_post(session: AsyncSession, key: Key) -> PostResponse:
     """The post with this key. Raises NotFound."""
     return PostResponse.model_validate(
-        await PostRepository(session).get_one(key, options=_SHOWN),
+        await PostRepository(session).get_one(key, options=PostRepository.shown),
     )
 
 
@@ -86,28 +81,29 @@ async def list_posts(
     session: AsyncSession,
     *,
     tag: str | None = None,
-    number: int = 1,
+    cursor: str | None = None,
     size: int = 20,
-) -> Page[PostResponse]:
-    """A page of the published posts, newest first, of one tag or of all."""
-    page = await PostRepository(session).published(tag=tag, number=number, size=size)
+) -> CursorPage[PostResponse]:
+    """The published posts, newest first, of one tag or of all. Raises InvalidCursor."""
+    page = await PostRepository(session).feed(tag=tag, cursor=cursor, size=size)
     return page.map(PostResponse.model_validate)
 
 
 async def export_posts(database: Database) -> AsyncGenerator[str]:
     """The published posts as lines of JSON, any number of them, in a session of its own."""
-    statement = sa.select(Post).where(Post.is_published).options(*_SHOWN).order_by(Post.id)
     async with database.transaction(read_only=True) as session:
-        rows = await session.stream_scalars(statement, execution_options={"yield_per": 1000})
-        async for posts in rows.partitions():
-            for post in posts:
+        posts = PostRepository(session)
+        async with posts.stream(
+            Post.is_published, order_by=Post.id, options=posts.shown
+        ) as published:
+            async for post in published:
                 yield PostResponse.model_validate(post).model_dump_json() + "\n"
 
 
 async def update_post(session: AsyncSession, key: Key, change: PostUpdate) -> PostResponse:
     """Change a post. Raises NotFound; StaleVersion if it changed since it was read."""
     posts = PostRepository(session)
-    post = await posts.get_one(key, options=_SHOWN)
+    post = await posts.get_one(key, options=PostRepository.shown)
     # A change that comes between this line and the flush is StaleVersion too, by the model.
     if post.version != change.version:
         raise StaleVersion(f"the post is at version {post.version}, not {change.version}")
@@ -117,7 +113,7 @@ async def update_post(session: AsyncSession, key: Key, change: PostUpdate) -> Po
 
 async def set_tags(session: AsyncSession, key: Key, names: Collection[str]) -> PostResponse:
     """Give a post these tags, and no others. Raises NotFound."""
-    post = await PostRepository(session).get_one(key, options=_SHOWN)
+    post = await PostRepository(session).get_one(key, options=PostRepository.shown)
     post.tags = await _tags(session, names)
     await session.flush()
     return PostResponse.model_validate(post)
@@ -132,7 +128,7 @@ async def delete_post(session: AsyncSession, key: Key) -> None:
 async def restore_post(session: AsyncSession, key: Key) -> PostResponse:
     """Bring a post back. Raises NotFound, StaleVersion."""
     posts = PostRepository(session).with_deleted()
-    post = await posts.restore(await posts.get_one(key, options=_SHOWN))
+    post = await posts.restore(await posts.get_one(key, options=PostRepository.shown))
     return PostResponse.model_validate(post)
 
 

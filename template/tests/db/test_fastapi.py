@@ -213,6 +213,7 @@ async def test_what_the_tables_refuse_is_answered(real_database: db.Database) ->
         (db.NotFound(Author, "secret"), 404),
         (db.StaleVersion("secret"), 409),
         (db.UnknownField(Author, ["is_admin"], ["secret"]), 422),
+        (db.InvalidCursor("secret"), 422),
         (db.SerializationFailure("secret"), 503),
         (db.Deadlock("secret"), 503),
         (db.LockTimeout("secret"), 503),

@@ -88,6 +88,7 @@ _ANSWERS: dict[type[BaseException], tuple[int, str]] = {
     errors.NotNullViolation: (422, "a value is missing"),
     errors.CheckViolation: (422, "a value is not allowed"),
     errors.UnknownField: (422, "a field is not known here"),
+    errors.InvalidCursor: (422, "the cursor is not one of these pages: begin with none"),
     # Nothing was kept, and the same request may well succeed: 409 would ask for another one.
     **dict.fromkeys(
         (
