@@ -75,6 +75,7 @@ class Database:
         self._password = password
         self._options = options
         self._engine: AsyncEngine | None = None
+        self._entered = 0
         self._process: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         # Which task opened which session: see _refuse_inside_a_transaction.
@@ -83,9 +84,12 @@ class Database:
         self._slots = asyncio.Semaphore(limit or _UNPOOLED)
 
     async def __aenter__(self) -> Self:
-        self._engine = create_engine(self.settings, password=self._password, **self._options)
-        self._process, self._loop = os.getpid(), asyncio.get_running_loop()
-        logger.info("database: %s", dialect.locate(self.settings.url))
+        # One that is open stays so until its first block ends: an application's may lie inside.
+        self._entered += 1
+        if self._engine is None:
+            self._engine = create_engine(self.settings, password=self._password, **self._options)
+            self._process, self._loop = os.getpid(), asyncio.get_running_loop()
+            logger.info("database: %s", dialect.locate(self.settings.url))
         return self
 
     async def __aexit__(
@@ -94,7 +98,9 @@ class Database:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.dispose()
+        self._entered -= 1
+        if self._entered <= 0:
+            await self.dispose()
 
     async def dispose(self) -> None:
         """Close the pool's connections. A second call does nothing.
@@ -105,6 +111,7 @@ class Database:
             ours = (self._process, self._loop) == (os.getpid(), asyncio.get_running_loop())
             await self._engine.dispose(close=ours)
             self._engine = None
+        self._entered = 0
 
     @property
     def engine(self) -> AsyncEngine:
