@@ -114,4 +114,73 @@ MUTATIONS = [
         "        await self.session.commit()\n        return None\n",
         "tests/db/test_guards.py::test_no_repository_commits",
     ),
+    # Requests.
+    Mutation(
+        "src/shop/db/fastapi.py",
+        'Depends(_transaction, scope="function")',
+        "Depends(_transaction)",
+        "tests/db/test_fastapi.py::test_a_commit_that_fails_is_never_a_success",
+    ),
+    Mutation(
+        "src/shop/db/fastapi.py",
+        'Depends(_transaction, scope="function")',
+        "Depends(_transaction)",
+        "tests/db/test_fastapi.py::test_a_constraint_that_is_deferred_to_the_commit_is_a_conflict",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/fastapi.py",
+        'Depends(_transaction, scope="function")',
+        "Depends(_transaction)",
+        "tests/db/test_fastapi.py::test_a_background_task_finds_what_its_request_committed",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/fastapi.py",
+        "    async with database.transaction() as session:\n",
+        "    async with database.session() as session:\n",
+        "tests/db/test_fastapi.py::test_a_request_commits_what_it_did",
+    ),
+    Mutation(
+        "src/shop/db/fastapi.py",
+        "    async with database.reader() as session:\n",
+        "    async with database.transaction() as session:\n",
+        "tests/db/test_fastapi.py::test_a_request_that_only_reads_cannot_write",
+    ),
+    Mutation(
+        "src/shop/db/fastapi.py",
+        "    async with database or Database() as app.state.database:\n        yield\n",
+        "    app.state.database = database\n    yield\n",
+        "tests/db/test_fastapi.py::test_the_application_opens_and_closes_its_database",
+    ),
+    Mutation(
+        "src/shop/db/database.py",
+        "        if self._engine is None:\n            self._engine = create_engine(",
+        "        if True:\n            self._engine = create_engine(",
+        "tests/db/test_fastapi.py::test_a_database_that_was_open_before_stays_open",
+    ),
+    Mutation(
+        "src/shop/db/fastapi.py",
+        "detail=detail",
+        "detail=str(error)",
+        "tests/db/test_fastapi.py::test_an_error_is_answered_without_its_words",
+    ),
+    Mutation(
+        "src/shop/db/fastapi.py",
+        "if status == 503 else",
+        "if status == 500 else",
+        "tests/db/test_fastapi.py::test_an_exhausted_pool_is_answered",
+    ),
+    Mutation(
+        "src/shop/db/fastapi.py",
+        "200 if found.ok else 503",
+        "200",
+        "tests/db/test_fastapi.py::test_an_outage_is_told_and_survived",
+    ),
+    Mutation(
+        "src/shop/db/fastapi.py",
+        "        async with aclosing(self._pieces):\n            await super()",
+        "        if True:\n            await super()",
+        "tests/db/test_fastapi.py::test_a_stream_gives_its_connection_back_when_the_client_goes_away",
+    ),
 ]

@@ -24,7 +24,8 @@ def _marked(mutation: Mutation) -> object:
 
 @pytest.mark.parametrize("mutation", [_marked(mutation) for mutation in MUTATIONS])
 def test_a_test_notices_what_it_is_there_for(render: Render, mutation: Mutation) -> None:
-    project = render(driver=mutation.driver)
+    # With all that there is to change.
+    project = render(driver=mutation.driver, web="fastapi")
     text = project[mutation.file]
     assert text.count(mutation.old) == 1, f"{mutation.file} has not one {mutation.old!r}"
     project[mutation.file] = text.replace(mutation.old, mutation.new)
