@@ -183,7 +183,9 @@ def test_a_copy_into_a_project_that_exists_gives_it_what_it_lacks(
     (tmp_path / "alembic.ini").write_text("theirs\n")
     (tmp_path / "pyproject.toml").write_text("# theirs\n")
     project = template.render(tmp_path, scope="layer")
-    assert project.tree == sorted([ANSWERS, *OURS, *WITH_A_LAYER, "pyproject.toml"])
+    # Where Alembic is set up there are scripts of theirs too, wherever they are.
+    given = ["alembic.ini", "pyproject.toml", "tests/conftest.py"]
+    assert project.tree == sorted([ANSWERS, *OURS, *given])
 
 
 def test_a_second_copy_of_a_layer_knows_its_own_folders(template: Template, tmp_path: Path) -> None:
