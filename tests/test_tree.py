@@ -20,6 +20,7 @@ Render = Callable[..., Project]
 
 OURS = [
     "src/shop/db/__init__.py",
+    "src/shop/db/__main__.py",
     "src/shop/db/base.py",
     "src/shop/db/cursors.py",
     "src/shop/db/database.py",

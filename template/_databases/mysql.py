@@ -52,6 +52,15 @@ READER: dict[str, object] = AUTOCOMMIT
 TRANSACTIONAL_DDL = False
 RENDER_AS_BATCH = False
 
+# What to try after a failure to connect.
+ADVICE = {
+    "1045": "correct the user or the password in DATABASE_URL or DATABASE_PASSWORD",
+    "1044": "grant the user the rights to this database",
+    "1049": "create the database, or correct its name in DATABASE_URL",
+    "1040": "run `budget`: the processes want more connections than the server has",
+    "2003": "nothing answers there: start the server, or correct the host and port in DATABASE_URL",
+}
+
 # How a server for tests is had.
 _SERVER = ServerProgram(
     name="MariaDB",
@@ -238,6 +247,11 @@ async def migration_connection(
                 yield connection
         finally:
             await side.scalar(sa.select(sa.func.release_lock(name)))
+
+
+async def connection_limit(connection: AsyncConnection) -> int | None:
+    """How many connections the server has for services; one more is kept for administrators."""
+    return int((await connection.execute(sa.text("SELECT @@max_connections"))).scalar_one())
 
 
 @contextmanager

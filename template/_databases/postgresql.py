@@ -48,6 +48,15 @@ READER: dict[str, object] = AUTOCOMMIT
 TRANSACTIONAL_DDL = True
 RENDER_AS_BATCH = False
 
+# What to try after a failure to connect.
+ADVICE = {
+    "28P01": "correct the user or the password in DATABASE_URL or DATABASE_PASSWORD",
+    "28000": "let the user in from here, in the server's pg_hba.conf, or set DATABASE_TLS=require",
+    "3D000": "create the database, or correct its name in DATABASE_URL",
+    "53300": "run `budget`: the processes want more connections than the server has",
+    "57P03": "wait: the server is starting up or shutting down",
+}
+
 # How a server for tests is had.
 _SERVER = ServerProgram(
     name="PostgreSQL",
@@ -193,6 +202,16 @@ async def migration_connection(
                 yield connection
         finally:
             await side.scalar(sa.select(sa.func.pg_advisory_unlock(_MIGRATION_LOCK)))
+
+
+async def connection_limit(connection: AsyncConnection) -> int | None:
+    """How many connections the server has for services: all but those kept for administrators."""
+    limits = sa.text(
+        "SELECT name, setting::int FROM pg_settings WHERE name IN"
+        " ('max_connections', 'superuser_reserved_connections', 'reserved_connections')"
+    )
+    rows = await connection.execute(limits)
+    return sum(int(value if name == "max_connections" else -value) for name, value in rows)
 
 
 @contextmanager

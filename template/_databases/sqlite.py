@@ -67,6 +67,14 @@ class _Raw(Protocol):
     async def rollback(self) -> None: ...
 
 
+# What to try after a failure to connect.
+ADVICE = {
+    "SQLITE_CANTOPEN": "look whether this user may write the file and its directory",
+    "SQLITE_NOTADB": "name another file in DATABASE_URL: this one is no database",
+    "SQLITE_BUSY": "look for a process that keeps the file locked",
+}
+
+
 def locate(url: sa.URL) -> str:
     """The file that a URL names, its directory made if need be. Raises ValueError for no file."""
     if url.database in (None, "", ":memory:") or "mode=memory" in str(url):
@@ -154,6 +162,11 @@ async def migration_connection(
         await connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
         event.listen(connection.sync_connection, "commit", _check_foreign_keys)
         yield connection
+
+
+async def connection_limit(connection: AsyncConnection) -> int | None:
+    """How many connections the server has for services: there is no server, and no limit."""
+    return None
 
 
 @contextmanager
