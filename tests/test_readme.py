@@ -77,7 +77,7 @@ def test_the_demo_shows_what_it_promises(template: Template) -> None:
         "page 1 of 3, 5 posts in all",
         "UniqueViolation: fields=('email',)",
         "4 users, 5 with her",
-        " passed in ",
+        " passed, ",
     ):
         assert shown in done.stdout
     assert (template.repository / "build" / "demo" / "my_service.db").exists()
@@ -93,3 +93,19 @@ def test_the_answers_that_the_workflow_of_a_service_needs_are_pinned(template: T
     ]
     assert actions
     assert [action for action in actions if not re.search(r"@[0-9a-f]{40}$", action)] == []
+
+
+def test_every_recipe_that_is_named_is_in_the_cookbook() -> None:
+    cookbook = (REPOSITORY / "template" / "tests" / "db" / "test_cookbook.py").read_text("utf-8")
+    written = set(re.findall(r"^async def (test_\w+)", cookbook, re.M))
+    named = set(
+        re.findall(r"`(test_\w+)`", (REPOSITORY / "docs" / "patterns.md").read_text("utf-8"))
+    )
+    assert named == written
+
+
+def test_every_module_of_the_layer_that_is_named_exists() -> None:
+    layer = REPOSITORY / "template" / "{{ package_dir }}" / "db"
+    modules = {path.name.removesuffix(".jinja") for path in layer.iterdir()}
+    patterns = (REPOSITORY / "docs" / "patterns.md").read_text("utf-8")
+    assert set(re.findall(r"`db/(\w+\.py)`", patterns)) <= modules
