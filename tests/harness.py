@@ -100,7 +100,9 @@ def missing_server(driver: str) -> str | None:
     try:
         servers._find(program)
     except servers.NoServer:
-        return f"no {program.name}: `make servers` installs it, or name one in {_url_name(database)}"
+        return (
+            f"no {program.name}: `make servers` installs it, or name one in {_url_name(database)}"
+        )
     return None
 
 

@@ -1,0 +1,173 @@
+"""PgBouncer in transaction mode: it forgets what was not said in the transaction, and so do we."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+from harness import Project
+
+Render = Callable[..., Project]
+
+PROCESSES = 4
+TRANSACTIONS = 1000
+
+# Runs in a rendered project: a server, a pooler before it, and processes that work through that.
+SCRIPT = '''
+import asyncio, contextlib, json, os, pwd, socket, subprocess, sys, tempfile
+from pathlib import Path
+
+import sqlalchemy as sa
+from shop.db import Database, DatabaseError, DatabaseSettings, QueryTimeout, dialect
+
+CONFIGURATION = """
+[databases]
+* = host=127.0.0.1 port={server.port} user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 5
+max_client_conn = 200
+"""
+
+
+@contextlib.contextmanager
+def pooler(server):
+    """PgBouncer before a server, as a user without rights; the URL that leads through it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "pgbouncer.ini")
+        file.write_text(CONFIGURATION.format(server=server, port=port))
+        os.chmod(directory, 0o755)
+        command = ["pgbouncer", "-q", file]
+        with subprocess.Popen(command, user=user, stdin=subprocess.DEVNULL) as process:
+            try:
+                yield server.set(port=port)
+            finally:
+                process.terminate()
+
+
+async def work(url, transactions):
+    """Transactions of several statements, ten at a time; how many failed."""
+    failures = []
+    async with Database(DatabaseSettings(url=url)) as database:
+
+        async def one(number):
+            try:
+                async with database.transaction() as session:
+                    assert await session.scalar(sa.select(sa.literal(number))) == number
+                    await session.execute(sa.text("INSERT INTO work VALUES (:n)"), {"n": number})
+                    assert await session.scalar(sa.text("SHOW statement_timeout")) == "5s"
+            except Exception as error:
+                failures.append(repr(error))
+
+        async def several(numbers):
+            for number in numbers:
+                await one(number)
+
+        await asyncio.gather(*(several(range(i, transactions, 10)) for i in range(10)))
+    return failures
+
+
+async def look(url):
+    """What each of the pooler's connections to the server has kept."""
+    kept = {}
+    everyone = asyncio.Barrier(5)
+    async with Database(DatabaseSettings(url=url)) as database:
+
+        async def one():
+            async with database.transaction() as session:
+                await session.connection()
+                await everyone.wait()
+                pid = await session.scalar(sa.text("SELECT pg_backend_pid()"))
+                query = sa.text("SELECT count(*) FROM pg_prepared_statements")
+                kept[pid] = await session.scalar(query)
+
+        await asyncio.gather(*(one() for _ in range(5)))
+        try:
+            async with database.transaction() as session:
+                await session.execute(sa.text("SELECT pg_sleep(30)"))
+        except QueryTimeout:
+            timeout = "ended"
+        async with database.engine.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            outside = await connection.scalar(sa.text("SHOW statement_timeout"))
+            rows = await connection.scalar(sa.text("SELECT count(*) FROM work"))
+    return {"kept": list(kept.values()), "timeout": timeout, "outside": outside, "rows": rows}
+
+
+async def prepare(server):
+    url = await dialect.create_database(server, "pooled")
+    async with Database(DatabaseSettings(url=url, pooler="none")) as database:
+        async with database.engine.begin() as connection:
+            await connection.execute(sa.text("CREATE TABLE work (n int)"))
+    return url
+
+
+def main():
+    if "--work" in sys.argv:
+        print(json.dumps(asyncio.run(work(os.environ["WORK_URL"], int(sys.argv[2])))))
+        return
+    processes, transactions = int(sys.argv[1]), int(sys.argv[2])
+    with dialect.temporary_server() as server:
+        direct = asyncio.run(prepare(server))
+        with pooler(direct) as url:
+            wait = [sys.executable, "-m", "shop.db", "wait"]
+            text = url.render_as_string(hide_password=False)
+            environment = os.environ | {"WORK_URL": text, "DATABASE_URL": text}
+            subprocess.run(wait, env=environment, check=True, stdout=subprocess.DEVNULL)
+            command = [sys.executable, __file__, "--work", str(transactions)]
+            running = [
+                subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+                for _ in range(processes)
+            ]
+            failures = [failure for x in running for failure in json.loads(x.communicate()[0])]
+            print(json.dumps({"failures": failures[:3], **asyncio.run(look(url))}))
+
+
+main()
+'''
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _pgbouncer() -> None:
+    if not shutil.which("pgbouncer") and os.environ.get("REQUIRE_ALL_SERVERS") != "1":
+        pytest.skip("pgbouncer is not on this machine (Debian: apt-get install pgbouncer)")
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_processes_share_a_pooler_that_keeps_no_statement(render: Render, driver: str) -> None:
+    project = render(driver=driver, pooler="pgbouncer_statementless")
+    project["check.py"] = SCRIPT
+    told = project.run("python", "check.py", str(PROCESSES), str(TRANSACTIONS))
+    assert json.loads(told.splitlines()[-1]) == {
+        "failures": [],
+        "rows": PROCESSES * TRANSACTIONS,
+        # One for each of the pooler's connections to the server.
+        "kept": [0] * 5,
+        # The limits hold in a transaction, and are gone with it.
+        "timeout": "ended",
+        "outside": "0",
+    }
+
+
+def test_what_a_direct_connection_sets_for_its_session_is_refused_by_a_pooler(
+    render: Render,
+) -> None:
+    project = render(driver="asyncpg", pooler="none")
+    project["check.py"] = SCRIPT.replace('"shop.db", "wait"]', '"shop.db", "wait", "--deadline=2"]')
+    with pytest.raises(AssertionError, match="unsupported startup parameter"):
+        project.run("python", "check.py", "1", "1")
+
+
+def test_migrations_ask_for_a_way_past_the_pooler(render: Render) -> None:
+    project = render(driver="asyncpg", pooler="pgbouncer")
+    with pytest.raises(AssertionError, match="DATABASE_MIGRATION_URL is missing"):
+        project.run("alembic", "upgrade", "head")
