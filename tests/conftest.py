@@ -17,7 +17,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not item.get_closest_marker("server") or os.environ.get("REQUIRE_ALL_SERVERS") == "1":
             continue
         params: Mapping[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-        driver = {**params, **params.get("answers", {})}.get("driver", "aiosqlite")
+        mutated = getattr(params.get("mutation"), "driver", "aiosqlite")
+        driver = {**params, **params.get("answers", {})}.get("driver", mutated)
         if missing := missing_server(driver):
             item.add_marker(pytest.mark.skip(reason=missing))
 

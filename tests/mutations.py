@@ -183,4 +183,47 @@ MUTATIONS = [
         "        if True:\n            await super()",
         "tests/db/test_fastapi.py::test_a_stream_gives_its_connection_back_when_the_client_goes_away",
     ),
+    # The databases and their drivers.
+    Mutation(
+        "src/shop/db/dialect.py",
+        "DATETIME(fsp=6)",
+        "DATETIME()",
+        "tests/db/test_dialect.py::test_a_moment_comes_back_as_it_was_and_in_utc",
+        "asyncmy",
+    ),
+    Mutation(
+        "src/shop/db/dialect.py",
+        "CASE WHEN {where} THEN {last} END",
+        "{last}",
+        "tests/db/test_dialect.py::test_a_partial_index_is_unique_among_its_rows_alone",
+        "asyncmy",
+    ),
+    Mutation(
+        "src/shop/db/dialect.py",
+        '["READ ONLY"] * read_only',
+        '["READ WRITE"] * read_only',
+        "tests/db/test_dialect.py::test_a_transaction_for_reading_sees_one_moment_and_cannot_write",
+        "asyncmy",
+    ),
+    Mutation(
+        "src/shop/db/dialect.py",
+        '"REPEATABLE READ" if read_only else None',
+        "None",
+        "tests/db/test_dialect.py::test_a_transaction_for_reading_sees_one_moment_and_cannot_write",
+        "psycopg",
+    ),
+    Mutation(
+        "src/shop/db/errors.py",
+        'if constraint == "PRIMARY":',
+        "if False:",
+        "tests/db/test_dialect.py::test_an_error_names_the_constraint_and_its_fields_but_no_value",
+        "asyncmy",
+    ),
+    Mutation(
+        "src/shop/db/driver.py",
+        'names = ("constraint_name", "column_name", "message_detail")',
+        'names = ("severity",)',
+        "tests/db/test_dialect.py::test_an_error_names_the_constraint_and_its_fields_but_no_value",
+        "psycopg",
+    ),
 ]

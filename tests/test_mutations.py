@@ -22,6 +22,7 @@ def _marked(mutation: Mutation) -> object:
     return pytest.param(mutation, marks=marks, id=str(mutation))
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("mutation", [_marked(mutation) for mutation in MUTATIONS])
 def test_a_test_notices_what_it_is_there_for(render: Render, mutation: Mutation) -> None:
     # With all that there is to change.

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import cast
 
 import pytest
-from harness import load_servers, server_program
+from harness import DRIVERS, SERVER_DRIVERS, load_servers, server_program
 from sqlalchemy import URL, NullPool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -132,9 +132,11 @@ def programs() -> Path:
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
-def answer(address: tuple[str, int]) -> object:
+def answer(address: tuple[str, int], driver: str = "asyncpg") -> object:
     host, port = address
-    url = URL.create("postgresql+asyncpg", username="postgres", host=host, port=port)
+    database = DRIVERS[driver]["database"]
+    user = {"postgresql": "postgres", "mysql": "root"}[database]
+    url = URL.create(f"{database}+{driver}", username=user, host=host, port=port)
 
     async def ask() -> object:
         async with create_async_engine(url, poolclass=NullPool).connect() as connection:
@@ -180,6 +182,18 @@ def bare_path(place: Place, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 # Where it is found
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("driver", SERVER_DRIVERS)
+def test_the_server_of_a_driver_starts_and_answers_and_is_gone_afterwards(
+    place: Place, driver: str
+) -> None:
+    program = server_program(place.servers, DRIVERS[driver]["database"])
+    with place.start(**program) as address:
+        assert answer(address, driver) == 1
+    assert not place.processes()
+    assert not place.files()
 
 
 def test_a_server_of_the_installed_package_starts_and_answers_and_is_gone_afterwards(

@@ -174,19 +174,17 @@ def violation(error: BaseException) -> tuple[str | None, tuple[str, ...]]:
     """The name of the violated constraint and its columns, where the server tells."""
     message = driver.diagnostics(error)["message"]
     code = driver.error_code(error) or ""
-    # Values may come first, with quotes of their own; names hold none.
-    quoted = re.findall(r"['`]([^'`]+)['`]", message)
     if code in FOREIGN_KEY_VIOLATION:
         key = re.search(r"CONSTRAINT `([^`]+)` FOREIGN KEY \(([^)]+)\)", message)
         return (key[1], tuple(re.findall(r"`([^`]+)`", key[2]))) if key else (None, ())
-    if not quoted:
-        return None, ()
+    if code in UNIQUE_VIOLATION:
+        # The value comes first, with quotes of its own. MySQL names the table before the key.
+        key = re.search(r"'(?:[^'.]+\.)?([^'.]+)'$", message)
+        return key and key[1], ()
+    name = re.search(r"['`]([^'`]+)['`]", message)
     if code in NOT_NULL_VIOLATION:
-        return None, (quoted[0],)
-    if code in CHECK_VIOLATION:
-        return quoted[0], ()
-    # MySQL names the table before the key, MariaDB does not.
-    return quoted[-1].rpartition(".")[2], ()
+        return None, (name[1],) if name else ()
+    return name and name[1], ()
 
 
 def partial_index(*columns: str, where: str, unique: bool = False) -> sa.Index:
