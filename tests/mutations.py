@@ -221,8 +221,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/driver.py",
-        'names = ("constraint_name", "column_name", "message_detail")',
-        'names = ("severity",)',
+        'source = getattr(error, "diag", None)',
+        "source = None",
         "tests/db/test_dialect.py::test_an_error_names_the_constraint_and_its_fields_but_no_value",
         "psycopg",
     ),
