@@ -1,7 +1,7 @@
 """The data layer. `copier update` keeps it current (copier-async-sqlalchemy): never edit it."""
 
 from .base import Base, ExactDecimal, JSONObject, UTCDateTime
-from .database import Database, Health, PoolStatus
+from .database import Database
 from .dialect import partial_index
 from .engine import create_engine
 from .errors import (
@@ -27,6 +27,7 @@ from .errors import (
     UniqueViolation,
     UnknownField,
 )
+from .health import Health, PoolStatus
 from .mixins import BigIntKeyed, Key, Keyed, SoftDeletable, Timestamped, UUIDKeyed, Versioned
 from .pagination import CursorPage, Page
 from .repository import Repository, contains, starts_with

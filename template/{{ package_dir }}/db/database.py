@@ -4,21 +4,19 @@ import asyncio
 import logging
 import os
 import random
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 import sqlalchemy as sa
-from sqlalchemy import exc
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
-from . import dialect
+from . import dialect, health
 from .engine import Password, create_engine
 from .errors import RETRYABLE, CommitUnknown, DatabaseError
+from .health import Health, PoolStatus
+from .replicas import Replicas
 from .sessions import create_session
 from .settings import DatabaseSettings
 
@@ -33,24 +31,6 @@ Work = Callable[[AsyncSession], Awaitable[T]]
 
 # Sessions of one `gather` where there is no pool to bound them.
 _UNPOOLED = 10
-
-
-@dataclass(frozen=True)
-class Health:
-    """Whether the database answers: `latency` in seconds, `error` says why it does not."""
-
-    ok: bool
-    latency: float
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class PoolStatus:
-    """How many connections are in use, idle in the pool, and possible in all."""
-
-    in_use: int
-    idle: int
-    limit: int | None
 
 
 class Database:
@@ -76,6 +56,7 @@ class Database:
         self._options = options
         self._engine: AsyncEngine | None = None
         self._entered = 0
+        self._replicas = Replicas()
         self._process: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         # Which task opened which session: see _refuse_inside_a_transaction.
@@ -88,6 +69,8 @@ class Database:
         self._entered += 1
         if self._engine is None:
             self._engine = create_engine(self.settings, password=self._password, **self._options)
+            replicas = [self._create_replica(url) for url in self.settings.replica_urls]
+            self._replicas = Replicas(replicas)
             self._process, self._loop = os.getpid(), asyncio.get_running_loop()
             logger.info("database: %s", dialect.locate(self.settings.url))
         return self
@@ -110,6 +93,7 @@ class Database:
         if self._engine is not None:
             ours = (self._process, self._loop) == (os.getpid(), asyncio.get_running_loop())
             await self._engine.dispose(close=ours)
+            await self._replicas.dispose(close=ours)
             self._engine = None
         self._entered = 0
 
@@ -136,7 +120,7 @@ class Database:
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[AsyncSession]:
         """An ordinary session, for those who drive it themselves: rolled back at the end."""
-        async with self._opened(self._open_session()) as session:
+        async with self._opened({}) as session:
             yield session
 
     @asynccontextmanager
@@ -148,24 +132,27 @@ class Database:
     ) -> AsyncGenerator[AsyncSession]:
         """A unit of work: committed at the end, rolled back on any exception, cancelled or not.
 
-        With `read_only` the database itself refuses writes, and every read sees one moment.
+        With `read_only` the database itself refuses writes, every read sees one moment, and a
+        replica is read from where there is one.
         A COMMIT is awaited to its end even when the task is cancelled, and the cancellation raised
         after that. Raises CommitUnknown if the connection is lost during COMMIT, RolledBack if the
         body swallowed an error after which the database had undone the unit.
         """
         options = dialect.transaction_options(isolation_level, read_only)
-        async with self._opened(self._open_session(options)) as session, session.begin():
+        # A replica cannot promise that there is an order of all transactions.
+        replica = read_only and isolation_level != "SERIALIZABLE"
+        async with self._opened(options, replica=replica) as session, session.begin():
             yield session
 
     @asynccontextmanager
     async def reader(self) -> AsyncGenerator[AsyncSession]:
         """A session for quick reads, each by itself: one round trip, where a transaction has three.
 
+        It reads from a replica where there is one, and so perhaps not yet what was just committed.
         Raises ReadOnly for what needs a transaction: a flush, a statement that writes, FOR UPDATE,
         a savepoint, a server-side cursor. Several reads that must agree need one too.
         """
-        session = self._open_session(dialect.READER, reader=True)
-        async with self._opened(session):
+        async with self._opened(dialect.READER, reader=True, replica=True) as session:
             yield session
             # What was added and never flushed would be lost without a word.
             session.sync_session.flush()
@@ -237,21 +224,43 @@ class Database:
         raise first
 
     def _open_session(
-        self, options: Mapping[str, object] | None = None, *, reader: bool = False
+        self,
+        bind: AsyncEngine | AsyncConnection,
+        *,
+        reader: bool = False,
     ) -> AsyncSession:
-        """A session on the engine with these execution options; the test kit puts its own here."""
-        engine = self.engine.execution_options(**options) if options else self.engine
-        return create_session(engine, reader=reader, guard=self.settings.guard)
+        """A session on an engine or a connection; the test kit puts its own here."""
+        return create_session(bind, reader=reader, guard=self.settings.guard)
 
     @asynccontextmanager
-    async def _opened(self, session: AsyncSession) -> AsyncGenerator[AsyncSession]:
-        opened = (asyncio.current_task(), session)
-        self._open.add(opened)
-        try:
-            async with session:
-                yield session
-        finally:
-            self._open.discard(opened)
+    async def _opened(
+        self,
+        options: Mapping[str, object],
+        *,
+        reader: bool = False,
+        replica: bool = False,
+    ) -> AsyncGenerator[AsyncSession]:
+        """A session whose connection has these execution options, closed at the end."""
+        primary = self.engine
+        replicas = self._replicas if replica else Replicas()
+        async with replicas.connection() as connection:
+            bind: AsyncEngine | AsyncConnection = primary
+            if options:
+                bind = primary.execution_options(**options)
+            if connection:
+                bind = await connection.execution_options(**options)
+            async with self._open_session(bind, reader=reader) as session:
+                opened = (asyncio.current_task(), session)
+                self._open.add(opened)
+                try:
+                    yield session
+                finally:
+                    self._open.discard(opened)
+
+    def _create_replica(self, url: sa.URL) -> AsyncEngine:
+        # Of a replica that was stopped no unit of work is to take notice.
+        settings = self.settings.model_copy(update={"url": url, "pool_pre_ping": True})
+        return create_engine(settings, password=self._password, **self._options)
 
     def _refuse_inside_a_transaction(self, what: str) -> None:
         # By task: a ContextVar would be set in the tasks that a transaction starts, too.
@@ -265,26 +274,12 @@ class Database:
 
     async def ping(self, patience: float = 5) -> Health:
         """Whether the database answers within `patience` seconds. Never raises."""
-        began = time.perf_counter()
-        error = None
-        try:
-            async with asyncio.timeout(patience):
-                engine = self.engine.execution_options(**dialect.AUTOCOMMIT)
-                async with engine.connect() as connection:
-                    await connection.execute(sa.select(1))
-        except TimeoutError:
-            error = f"no answer within {patience} s"
-        except (DatabaseError, exc.SQLAlchemyError, OSError) as problem:
-            error = str(problem)
-        return Health(error is None, time.perf_counter() - began, error)
+        return await health.ping(self.engine, patience)
 
     def pool_status(self) -> PoolStatus:
         """How the pool stands at this moment."""
-        pool = self._engine.pool if self._engine else None
-        if not isinstance(pool, QueuePool):
-            return PoolStatus(in_use=0, idle=0, limit=None)
         limit = self.settings.pool_size + self.settings.max_overflow
-        return PoolStatus(in_use=pool.checkedout(), idle=pool.checkedin(), limit=limit)
+        return health.pool_status(self._engine.pool if self._engine else None, limit)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

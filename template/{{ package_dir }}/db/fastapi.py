@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import Send
 
 from . import errors
-from .database import Database, Health
+from .database import Database
+from .health import Health
 from .mixins import Key
 
 logger = logging.getLogger(__name__)

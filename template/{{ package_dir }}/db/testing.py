@@ -10,7 +10,6 @@ from collections.abc import (
     Callable,
     Collection,
     Generator,
-    Mapping,
     Sequence,
 )
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
@@ -23,7 +22,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm.session import JoinTransactionMode
 
 from . import dialect
@@ -265,7 +264,10 @@ class _JoinedDatabase(Database):
         pass
 
     def _open_session(
-        self, options: Mapping[str, object] | None = None, *, reader: bool = False
+        self,
+        bind: AsyncEngine | AsyncConnection,
+        *,
+        reader: bool = False,
     ) -> AsyncSession:
         # The one mode in which code under test may roll back and the test goes on:
         # https://docs.sqlalchemy.org/en/21/orm/session_transaction.html#joining-a-session-into-an-external-transaction-such-as-for-test-suites

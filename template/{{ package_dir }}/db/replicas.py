@@ -1,0 +1,62 @@
+"""The replicas of a database: each is read from in its turn, but while it is down."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from .errors import DatabaseError, QueryTimeout, Unavailable
+
+logger = logging.getLogger(__name__)
+
+# Seconds after which a replica that is down is looked for again.
+_PAUSE = 1
+
+
+class Replicas:
+    """Engines that are read from. Each tests its connections when they are taken from the pool."""
+
+    def __init__(self, engines: Sequence[AsyncEngine] = ()) -> None:
+        self._engines = list(engines)
+        self._down: dict[AsyncEngine, asyncio.Task[None]] = {}
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[AsyncConnection | None]:
+        """A connection to a replica that answers; None if there is none."""
+        async with AsyncExitStack() as stack:
+            connection = None
+            # The first goes to the end, for the next to begin with another.
+            self._engines[:] = self._engines[1:] + self._engines[:1]
+            for engine in [engine for engine in self._engines if engine not in self._down]:
+                try:
+                    connection = await stack.enter_async_context(engine.connect())
+                    break
+                except (Unavailable, QueryTimeout) as error:
+                    self._leave_out(engine, error)
+            yield connection
+
+    async def dispose(self, *, close: bool) -> None:
+        """Forget the engines, and close their connections or leave them to another process."""
+        for task in self._down.values():
+            task.cancel()
+        self._down.clear()
+        for engine in self._engines:
+            await engine.dispose(close=close)
+        self._engines.clear()
+
+    def _leave_out(self, engine: AsyncEngine, error: DatabaseError) -> None:
+        if engine not in self._down:
+            logger.warning("the replica %s is left out: %s", engine.url, error)
+            self._down[engine] = asyncio.create_task(self._await(engine))
+
+    async def _await(self, engine: AsyncEngine) -> None:
+        # Here, and not in the units that read: none of them is to wait for one that is down.
+        while engine in self._down:
+            await asyncio.sleep(_PAUSE)
+            with suppress(DatabaseError, SQLAlchemyError, OSError):
+                async with engine.connect():
+                    logger.info("the replica %s is back", engine.url)
+                    del self._down[engine]
