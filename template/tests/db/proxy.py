@@ -1,7 +1,7 @@
 """A network between the tests and the server, which can be cut and which can swallow everything."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import sqlalchemy as sa
@@ -14,6 +14,7 @@ class Proxy:
         self._server = server
         self._connections: set[asyncio.Task[None]] = set()
         self._forwarding = _set_event()
+        self._losing = False
 
     def silence(self) -> None:
         """From now on nothing arrives, in either direction, and nobody is told."""
@@ -22,6 +23,14 @@ class Proxy:
     def restore(self) -> None:
         """New connections are forwarded; what was silent stays so, as if that machine were gone."""
         self._forwarding = _set_event()
+
+    def lose_the_next_reply(self) -> None:
+        """What is sent next arrives; the answer does not: both ends are cut instead."""
+        self._losing = True
+
+    def _loses(self) -> bool:
+        losing, self._losing = self._losing, False
+        return losing
 
     async def reset(self) -> None:
         """Cut every connection, so that both ends are told; new ones are forwarded."""
@@ -44,8 +53,8 @@ class Proxy:
             await forwarding.wait()
             there = await asyncio.open_connection(self._server.host, self._server.port)
             try:
-                up = _pump(reader, there[1], forwarding)
-                await asyncio.gather(up, _pump(there[0], writer, forwarding))
+                up = _pump(reader, there[1], forwarding, lambda: False)
+                await asyncio.gather(up, _pump(there[0], writer, forwarding, self._loses))
             finally:
                 there[1].transport.abort()
         finally:
@@ -75,10 +84,13 @@ async def _pump(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
     forwarding: asyncio.Event,
+    loses: Callable[[], bool],
 ) -> None:
     with suppress(OSError):
         while data := await reader.read(65536):
             await forwarding.wait()
+            if loses():
+                break
             writer.write(data)
             await writer.drain()
         await forwarding.wait()

@@ -258,9 +258,10 @@ class Database:
                     self._open.discard(opened)
 
     def _create_replica(self, url: sa.URL) -> AsyncEngine:
-        # Of a replica that was stopped no unit of work is to take notice.
-        settings = self.settings.model_copy(update={"url": url, "pool_pre_ping": True})
-        return create_engine(settings, password=self._password, **self._options)
+        settings = self.settings.model_copy(update={"url": url})
+        # No unit of work is to take notice of a replica that was stopped before.
+        options = {**self._options, "pool_pre_ping": True}
+        return create_engine(settings, password=self._password, **options)
 
     def _refuse_inside_a_transaction(self, what: str) -> None:
         # By task: a ContextVar would be set in the tasks that a transaction starts, too.
