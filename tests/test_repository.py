@@ -24,7 +24,7 @@ BUDGETS = {
     "engine.py": 170,
     "errors.py": 300,
     "factory.py": 110,
-    "fastapi.py": 150,
+    "fastapi.py": 160,
     "health.py": 80,
     "migrate.py": 150,
     "mixins.py": 170,
