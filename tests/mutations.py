@@ -179,8 +179,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/fastapi.py",
-        "        async with aclosing(self._pieces):\n            await super()",
-        "        if True:\n            await super()",
+        "                await self._pieces.aclose()\n",
+        "                pass\n",
         "tests/db/test_fastapi.py::test_a_stream_gives_its_connection_back_when_the_client_goes_away",
     ),
     # The databases and their drivers.

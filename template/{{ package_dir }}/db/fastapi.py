@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, TypeVar
 
+from anyio import CancelScope
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.requests import HTTPConnection
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -81,7 +83,7 @@ class Problem(BaseModel):
 
 # Fixed words: what the error itself says may name tables, constraints, or where the database is.
 # An error that is not listed is a 500, with its traceback in the log.
-_ANSWERS: dict[type[BaseException], tuple[int, str]] = {
+_ANSWERS: dict[type[Exception], tuple[int, str]] = {
     errors.NotFound: (404, "there is none with this key"),
     errors.UniqueViolation: (409, "there is one with the same value"),
     errors.ForeignKeyViolation: (409, "what it refers to is not there, or it is referred to"),
@@ -102,14 +104,11 @@ _ANSWERS: dict[type[BaseException], tuple[int, str]] = {
 
 def add_error_handlers(app: FastAPI) -> None:
     """Answer the layer's errors with a Problem; a 503 has Retry-After, in seconds."""
-    app.add_exception_handler(errors.DatabaseError, _answer)
+    for kind, (status, detail) in _ANSWERS.items():
+        app.add_exception_handler(kind, partial(_answer, status, detail))
 
 
-async def _answer(request: Request, error: Exception) -> JSONResponse:
-    kind = next((kind for kind in type(error).__mro__ if kind in _ANSWERS), None)
-    if kind is None:
-        raise error
-    status, detail = _ANSWERS[kind]
+async def _answer(status: int, detail: str, request: Request, error: Exception) -> JSONResponse:
     if status >= 500:
         logger.error("answered %d: %s", status, error)
     fields: tuple[str, ...] = getattr(error, "fields", ())
@@ -129,10 +128,7 @@ async def live() -> dict[str, bool]:
 
 @health.get("/ready")
 async def ready(database: AppDatabase, response: Response) -> Health:
-    """Whether the database answers within 2 s; 503 and why, if not.
-
-    For your probes alone: the reason may tell where the database is, though never its password.
-    """
+    """Whether the database answers within 2 s; if not, 503 and why: for your own probes alone."""
     found = await database.ping(patience=2)
     response.status_code = 200 if found.ok else 503
     return found
@@ -146,6 +142,9 @@ class Stream(StreamingResponse):
         self._pieces = pieces
 
     async def stream_response(self, send: Send) -> None:
-        # Starlette leaves the generator of a client who went away to the garbage collector.
-        async with aclosing(self._pieces):
+        try:
             await super().stream_response(send)
+        finally:
+            # Starlette leaves the generator of a client who went away to the garbage collector.
+            with CancelScope(shield=True):
+                await self._pieces.aclose()
