@@ -41,13 +41,13 @@ MUTATIONS = [
         "tests/db/test_testing.py::test_nothing_of_a_test_stays",
     ),
     Mutation(
-        "src/shop/db/testing.py",
+        "src/shop/db/querylog.py",
         "        if not _MANAGES_A_TRANSACTION.match(statement):\n",
         "        if statement:\n",
         "tests/db/test_testing.py::test_statements_are_counted_but_not_those_that_manage_a_transaction",
     ),
     Mutation(
-        "src/shop/db/testing.py",
+        "src/shop/db/querylog.py",
         "len(sent) != number",
         "len(sent) > len(sent)",
         "tests/db/test_testing.py::test_a_wrong_count_fails_and_shows_what_was_sent",
@@ -69,6 +69,25 @@ MUTATIONS = [
         "        for key in column.foreign_keys:\n",
         "        for key in ():\n",
         "tests/db/test_testing.py::test_a_row_is_made_with_all_that_it_takes",
+    ),
+    Mutation(
+        "src/shop/db/testing.py",
+        "            deliver=self._note_callbacks,\n",
+        "",
+        "tests/db/test_testing.py::test_what_is_due_after_a_commit_is_noted_and_not_called",
+    ),
+    Mutation(
+        "src/shop/db/testing.py",
+        '"rollback_only" if reader else ',
+        "",
+        "tests/db/test_testing.py::test_a_reader_undoes_nothing_that_was_committed_meanwhile",
+    ),
+    Mutation(
+        "src/shop/db/testing.py",
+        "        self._slots = asyncio.Semaphore(1)\n",
+        "",
+        "tests/db/test_testing.py::test_works_of_gather_take_turns",
+        "asyncpg",
     ),
     # The guards: mistakes in the project's own code. tests/test_guards.py has the words of each.
     Mutation(
@@ -225,5 +244,11 @@ MUTATIONS = [
         "source = None",
         "tests/db/test_dialect.py::test_an_error_names_the_constraint_and_its_fields_but_no_value",
         "psycopg",
+    ),
+    Mutation(
+        "pyproject.toml",
+        '"alembic>=1.18"',
+        '"alembic>=1.13"',
+        "tests/db/test_requirements.py::test_what_the_project_asks_for_is_new_enough",
     ),
 ]

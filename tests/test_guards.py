@@ -1,9 +1,11 @@
 """Mistakes in a service's own code, and the sentence with which each is refused."""
 
+import ast
+import tomllib
 from collections.abc import Callable
 
 import pytest
-from harness import Project, Template
+from harness import DRIVERS, Project, Template
 
 Render = Callable[..., Project]
 
@@ -131,6 +133,47 @@ def guards_accept() -> set[str]:
 
 def test_a_service_makes_none_of_these_mistakes(template: Template) -> None:
     template.render(driver="asyncpg").run("pytest", "-q", "tests/db/test_guards.py")
+
+
+def test_a_connection_that_is_kept_fails_its_test(render: Render) -> None:
+    project = render()
+    project["tests/test_leak.py"] = """
+from shop.db import Database
+
+kept = []
+
+async def test_rolled_back(database: Database) -> None:
+    kept.append(await database.engine.connect())
+
+async def test_committed(fresh_database: Database) -> None:
+    kept.append(await fresh_database.engine.connect())
+"""
+    said = project.fail("pytest", "-q", "tests/test_leak.py", "-p", "no:randomly")
+    for test in ("test_rolled_back", "test_committed"):
+        assert f"ERROR tests/test_leak.py::{test} - Failed: 1 connections were not" in said
+
+
+def test_an_old_requirement_is_refused_with_the_command_that_mends_it(render: Render) -> None:
+    project = render()
+    stated = project["pyproject.toml"]
+    project["pyproject.toml"] = stated.replace("alembic>=1.18", "alembic>=1.13,<2")
+    said = project.fail("pytest", "-q", "tests/db/test_requirements.py")
+    assert (
+        'pyproject.toml asks for "alembic>=1.13,<2", and the layer needs "alembic>=1.18":' in said
+    )
+    assert "run `uv add 'alembic>=1.18'`" in said
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_the_requirements_of_the_layer_are_those_of_a_new_service(
+    render: Render, driver: str
+) -> None:
+    project = render(driver=driver)
+    service = tomllib.loads(project["pyproject.toml"])
+    stated = {*service["project"]["dependencies"], *service["dependency-groups"]["dev"]}
+    for node in ast.parse(project["tests/db/test_requirements.py"]).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "REQUIREMENTS":
+            assert set(ast.literal_eval(node.value)) <= stated
 
 
 def _plant(project: Project, code: str) -> Project:

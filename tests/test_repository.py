@@ -29,6 +29,7 @@ BUDGETS = {
     "migrate.py": 150,
     "mixins.py": 170,
     "pagination.py": 220,
+    "querylog.py": 50,
     "reading.py": 300,
     "replicas.py": 80,
     "repository.py": 250,

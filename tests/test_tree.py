@@ -34,6 +34,7 @@ OURS = [
     "src/shop/db/mixins.py",
     "src/shop/db/pagination.py",
     "src/shop/db/reading.py",
+    "src/shop/db/querylog.py",
     "src/shop/db/replicas.py",
     "src/shop/db/repository.py",
     "src/shop/db/ruff.toml",

@@ -1,10 +1,12 @@
 """What the fixtures promise: see src/.../db/testing.py."""
 
+from collections.abc import Callable
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from . import db, factory, testing
+from . import db, factory, querylog
 from .models import Author, Book
 
 
@@ -53,7 +55,7 @@ async def test_two_transactions_of_a_fresh_database_work_at_the_same_moment(
 
 
 async def test_statements_are_counted_but_not_those_that_manage_a_transaction(
-    database: db.Database, query_log: testing.QueryLog
+    database: db.Database, query_log: querylog.QueryLog
 ) -> None:
     with query_log.expect(2):
         await _add(database, "ada@example.com")
@@ -63,7 +65,7 @@ async def test_statements_are_counted_but_not_those_that_manage_a_transaction(
 
 
 async def test_a_wrong_count_fails_and_shows_what_was_sent(
-    database: db.Database, query_log: testing.QueryLog
+    database: db.Database, query_log: querylog.QueryLog
 ) -> None:
     shown = r"expected 2 statements, and 1 were sent:\n  1\. SELECT probe_authors\.email FROM"
     with pytest.raises(pytest.fail.Exception, match=shown), query_log.expect(2):
@@ -77,7 +79,7 @@ async def test_a_wrong_count_fails_and_shows_what_was_sent(
 
 
 async def test_statements_of_a_fresh_database_are_counted(
-    fresh_database: db.Database, query_log: testing.QueryLog
+    fresh_database: db.Database, query_log: querylog.QueryLog
 ) -> None:
     with query_log.expect(1):
         await _emails(fresh_database)
@@ -104,3 +106,39 @@ async def test_a_test_of_the_database_runs_in_the_loop_of_its_connections(
     database: db.Database,
 ) -> None:
     assert await _emails(database) == []
+
+
+async def test_what_is_due_after_a_commit_is_noted_and_not_called(
+    database: db.Database, committed: list[Callable[[], object]]
+) -> None:
+    called: list[str] = []
+    async with database.transaction() as session:
+        db.on_commit(session, lambda: called.append("kept"))
+    with pytest.raises(ValueError, match="rolled back"):
+        async with database.transaction() as session:
+            db.on_commit(session, lambda: called.append("dropped"))
+            raise ValueError("rolled back")
+    assert called == []
+    await db.sessions.run_callbacks(committed)
+    assert called == ["kept"]
+
+
+async def test_a_reader_undoes_nothing_that_was_committed_meanwhile(database: db.Database) -> None:
+    async with database.reader() as reader:
+        assert await reader.scalar(sa.select(Author.email)) is None
+        await _add(database, "ada@example.com")
+    assert await _emails(database) == ["ada@example.com"]
+
+
+async def test_works_of_gather_take_turns(database: db.Database) -> None:
+    async def work(session: AsyncSession) -> int:
+        session.add(Author(email=f"{id(session)}@example.com"))
+        await session.flush()
+        return await session.scalar(sa.select(sa.func.count(Author.id))) or 0
+
+    assert await database.gather(work, work, work) == (1, 2, 3)
+
+
+async def test_an_isolation_level_is_accepted(database: db.Database) -> None:
+    async with database.transaction(isolation_level="SERIALIZABLE") as session:
+        assert await session.scalar(sa.select(sa.func.count(Author.id))) == 0

@@ -208,13 +208,13 @@ async def test_callbacks_are_awaited_in_order_after_the_commit(fresh_database: d
     assert order == ["body", "first", (["ada@example.com"], 0), "last"]
 
 
-async def test_callbacks_are_dropped_with_what_rolled_back(database: db.Database) -> None:
+async def test_callbacks_are_dropped_with_what_rolled_back(fresh_database: db.Database) -> None:
     called: list[str] = []
     with pytest.raises(ValueError):
-        async with database.transaction() as session:
+        async with fresh_database.transaction() as session:
             db.on_commit(session, lambda: called.append("transaction"))
             raise ValueError
-    async with database.transaction() as session:
+    async with fresh_database.transaction() as session:
         db.on_commit(session, lambda: called.append("outer"))
         with pytest.raises(ValueError):
             async with session.begin_nested():
@@ -229,9 +229,9 @@ async def test_callbacks_are_dropped_with_what_rolled_back(database: db.Database
     assert called == ["outer", "inner"]
 
 
-async def test_a_session_awaits_them_at_each_of_its_commits(database: db.Database) -> None:
+async def test_a_session_awaits_them_at_each_of_its_commits(fresh_database: db.Database) -> None:
     called: list[str] = []
-    async with database.session() as session:
+    async with fresh_database.session() as session:
         db.on_commit(session, lambda: called.append("first"))
         await session.commit()
         db.on_commit(session, lambda: called.append("rolled back"))
@@ -244,21 +244,21 @@ async def test_a_session_awaits_them_at_each_of_its_commits(database: db.Databas
 
 
 async def test_an_error_in_a_callback_is_reported_and_stops_nothing(
-    database: db.Database, caplog: pytest.LogCaptureFixture
+    fresh_database: db.Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     called: list[str] = []
 
     async def fail() -> None:
         raise ValueError("no mail server")
 
-    async with database.transaction() as session:
+    async with fresh_database.transaction() as session:
         author(session)
         db.on_commit(session, fail)
         db.on_commit(session, lambda: called.append("next"))
     assert called == ["next"]
     assert "no mail server" in caplog.text
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
-    assert await emails(database) == ["ada@example.com"]
+    assert await emails(fresh_database) == ["ada@example.com"]
 
 
 # run

@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import os
-import re
 from collections.abc import (
     AsyncGenerator,
     Awaitable,
@@ -12,7 +11,7 @@ from collections.abc import (
     Generator,
     Sequence,
 )
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Protocol, Self
 from uuid import uuid4
 
@@ -28,8 +27,9 @@ from sqlalchemy.orm.session import JoinTransactionMode
 from . import dialect
 from .base import metadata
 from .database import Database
-from .factory import Make
-from .sessions import create_session
+from .factory import Make as Make
+from .querylog import QueryLog as QueryLog
+from .sessions import Callback, create_session
 from .settings import DatabaseSettings
 
 Node = pytest.Item | pytest.Collector
@@ -160,6 +160,7 @@ async def _shared_databases(
 async def database(
     database_template: str,
     _shared_databases: Callable[[str], Awaitable[Database]],
+    committed: list[Callback],
 ) -> AsyncGenerator[Database]:
     """The database for one test: the code under test may commit, and nothing of it stays.
 
@@ -168,9 +169,10 @@ async def database(
     """
     shared = await _shared_databases(database_template)
     async with shared.engine.connect() as connection:
-        transaction = await connection.begin()
-        yield _JoinedDatabase(shared, connection)
+        transaction, held = await connection.begin(), shared.pool_status().in_use
+        yield _JoinedDatabase(shared, connection, committed)
         await transaction.rollback()
+        _refuse_leaks(shared, held)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -187,11 +189,24 @@ async def fresh_database(
         Database(settings) as database,
     ):
         yield database
-        if leaked := database.pool_status().in_use:
-            pytest.fail(
-                f"{leaked} connections were not given back: open sessions with `async with"
-                " database.transaction()`, and connections with `async with engine.connect()`"
-            )
+        _refuse_leaks(database, 0)
+
+
+def _refuse_leaks(database: Database, held: int) -> None:
+    if leaked := database.pool_status().in_use - held:
+        pytest.fail(
+            f"{leaked} connections were not given back: write `async with` before each of"
+            " database.transaction(), database.session() and database.engine.connect()"
+        )
+
+
+@pytest.fixture
+def committed() -> list[Callback]:
+    """What was given to `on_commit` and became due, by sessions of `database`, which calls none.
+
+    `await db.sessions.run_callbacks(committed)` does what happens in production.
+    """
+    return []
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -202,7 +217,7 @@ async def session(database: Database) -> AsyncGenerator[AsyncSession]:
 
 
 @pytest.fixture
-def query_log(request: pytest.FixtureRequest) -> Generator["QueryLog"]:
+def query_log(request: pytest.FixtureRequest) -> Generator[QueryLog]:
     """What the test sends to its database: `with query_log.expect(2): ...` shows it if it fails."""
     names = [name for name in ("database", "fresh_database") if name in request.fixturenames]
     databases: list[Database] = [request.getfixturevalue(name) for name in names or ["database"]]
@@ -214,31 +229,6 @@ def query_log(request: pytest.FixtureRequest) -> Generator["QueryLog"]:
         event.remove(database.engine.sync_engine, "before_cursor_execute", log.note)
 
 
-class QueryLog:
-    """The statements that were sent, in order, but for those that only manage a transaction."""
-
-    def __init__(self) -> None:
-        self.statements: list[str] = []
-
-    @contextmanager
-    def expect(self, number: int | None = None, *, at_most: int | None = None) -> Generator[None]:
-        """Fail the test, and show the statements, if the block sends more of them, or fewer."""
-        before = len(self.statements)
-        yield
-        sent = self.statements[before:]
-        if len(sent) > at_most if at_most is not None else len(sent) != number:
-            wanted = f"at most {at_most}" if at_most is not None else number
-            listed = "".join(f"\n{n:3}. {statement}" for n, statement in enumerate(sent, 1))
-            pytest.fail(f"expected {wanted} statements, and {len(sent)} were sent:{listed}")
-
-    def note(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if not _MANAGES_A_TRANSACTION.match(statement):
-            self.statements.append(" ".join(statement.split()))
-
-
-_MANAGES_A_TRANSACTION = re.compile(r"\s*(BEGIN|SAVEPOINT|RELEASE|ROLLBACK|COMMIT|SET|PRAGMA)\b")
-
-
 @pytest.fixture
 def make(session: AsyncSession) -> Make:
     """`await make(Post, title="First")`: a row for a test, with all that it takes."""
@@ -248,8 +238,11 @@ def make(session: AsyncSession) -> Make:
 class _JoinedDatabase(Database):
     """A database whose sessions join the test's transaction."""
 
-    def __init__(self, shared: Database, connection: AsyncConnection) -> None:
+    def __init__(
+        self, shared: Database, connection: AsyncConnection, committed: list[Callback]
+    ) -> None:
         super().__init__(shared.settings)
+        self._committed = committed
         self._engine = shared.engine
         self._process, self._loop = os.getpid(), asyncio.get_running_loop()
         # One connection does one thing at a time.
@@ -273,4 +266,12 @@ class _JoinedDatabase(Database):
         # https://docs.sqlalchemy.org/en/21/orm/session_transaction.html#joining-a-session-into-an-external-transaction-such-as-for-test-suites
         # But a reader's savepoint would undo at its end what was committed since its beginning.
         mode: JoinTransactionMode = "rollback_only" if reader else "create_savepoint"
-        return create_session(self._connection, join_transaction_mode=mode, reader=reader)
+        return create_session(
+            self._connection,
+            join_transaction_mode=mode,
+            reader=reader,
+            deliver=self._note_callbacks,
+        )
+
+    async def _note_callbacks(self, due: Sequence[Callback]) -> None:
+        self._committed += due

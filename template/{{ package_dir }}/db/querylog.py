@@ -1,0 +1,31 @@
+"""What a test sends to its database: counted, and shown where there is more of it than expected."""
+
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import pytest
+
+_MANAGES_A_TRANSACTION = re.compile(r"\s*(BEGIN|SAVEPOINT|RELEASE|ROLLBACK|COMMIT|SET|PRAGMA)\b")
+
+
+class QueryLog:
+    """The statements that were sent, in order, but for those that only manage a transaction."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    @contextmanager
+    def expect(self, number: int | None = None, *, at_most: int | None = None) -> Generator[None]:
+        """Fail the test, and show the statements, if the block sends more of them, or fewer."""
+        before = len(self.statements)
+        yield
+        sent = self.statements[before:]
+        if len(sent) > at_most if at_most is not None else len(sent) != number:
+            wanted = f"at most {at_most}" if at_most is not None else number
+            listed = "".join(f"\n{n:3}. {statement}" for n, statement in enumerate(sent, 1))
+            pytest.fail(f"expected {wanted} statements, and {len(sent)} were sent:{listed}")
+
+    def note(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if not _MANAGES_A_TRANSACTION.match(statement):
+            self.statements.append(" ".join(statement.split()))
