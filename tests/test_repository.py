@@ -19,13 +19,14 @@ BUDGETS = {
     "bulk.py": 250,
     "cursors.py": 100,
     "database.py": 300,
-    "dialect.py": 330,
+    "dialect.py": 400,
     "driver.py": 160,
     "engine.py": 170,
-    "errors.py": 300,
+    "errors.py": 320,
     "factory.py": 110,
     "fastapi.py": 160,
     "health.py": 80,
+    "layout.py": 200,
     "migrate.py": 150,
     "mixins.py": 170,
     "pagination.py": 220,
@@ -33,6 +34,7 @@ BUDGETS = {
     "reading.py": 300,
     "replicas.py": 80,
     "repository.py": 250,
+    "rows.py": 110,
     "servers.py": 220,
     "sessions.py": 300,
     "settings.py": 200,
@@ -69,7 +71,7 @@ def test_every_module_of_the_layer_keeps_its_size() -> None:
     sizes = {name: lines(file) for name, file in sources.items()}
     assert sizes.keys() <= BUDGETS.keys(), "a new module needs a budget"
     assert {name: size for name, size in sizes.items() if size > BUDGETS[name]} == {}
-    assert sum(sizes.values()) <= 3000
+    assert sum(sizes.values()) <= 4600
 
 
 def lines(file: Path) -> int:

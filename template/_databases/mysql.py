@@ -5,16 +5,19 @@ import math
 import re
 import signal
 import time
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from . import driver
+from .rows import Batch
 from .servers import ServerProgram, start
 from .settings import DRIVER, DatabaseSettings
 
@@ -42,6 +45,8 @@ UNAVAILABLE = frozenset({"1040", "1044", "1045", "1049", "1203", "2003"})
 DISCONNECTED = frozenset({"1053", "1927", "2006", "2013", "2014", "2055", "4031"})
 # After an error the transaction goes on without that statement; a deadlock ends all of it.
 ERROR_ABORTS = False
+
+KEYS_PER_STATEMENT = 30_000
 
 ENGINE_OPTIONS: dict[str, object] = {}
 # For a connection whose statements stand alone.
@@ -220,6 +225,64 @@ def order_by(
     clause = column.desc() if down else column.asc()
     null = sa.func.isnull(column)
     return [null.desc() if down else null.asc(), clause] if nullable else [clause]
+
+
+def is_one_of(
+    column: sa.SQLColumnExpression[object], values: Sequence[object]
+) -> sa.ColumnElement[bool]:
+    """That a column has one of these values."""
+    return column.in_(values)
+
+
+async def upsert_rows(
+    connection: AsyncConnection,
+    table: sa.Table[Any],
+    batches: AsyncIterable[tuple[Batch, Sequence[str]]],
+    *,
+    on: Sequence[str],
+    always: Mapping[str, object],
+) -> None:
+    """Insert batches, or give these columns to the rows that are the same `on` these others.
+
+    `always` are values that any row gets that is there.
+    """
+    async for batch, columns in batches:
+        insert = mysql.insert(table)
+        # Without a change the row is left as it is.
+        changes: dict[str, object] = {**{name: insert.inserted[name] for name in columns}, **always}
+        keep = {name: table.c[name] for name in on}
+        statement = insert.on_duplicate_key_update(changes if columns else keep)
+        await connection.execute(statement, batch.mappings())
+
+
+async def update_rows(
+    connection: AsyncConnection,
+    table: sa.Table[Any],
+    batches: AsyncIterable[tuple[Batch, Sequence[str]]],
+    *,
+    always: Mapping[str, object],
+    only: sa.ColumnElement[bool],
+) -> int:
+    """Give these columns of batches to the rows that are the same in the others; how many were.
+
+    `always` are values that each of them gets; those that do not meet `only` are left alone.
+    """
+    count = 0
+    async for batch, columns in batches:
+        same = [name for name in batch.keys if name not in columns]
+        # A name for each place: the key is looked for, and may be among what is set.
+        at = {name: f"at_{name}" for name in same}
+        changes: dict[str, object] = {
+            **{name: sa.bindparam(name, type_=table.c[name].type) for name in columns},
+            **always,
+        }
+        where = [table.c[name] == sa.bindparam(at[name]) for name in same]
+        rows = [{at.get(name, name): x for name, x in row.items()} for row in batch.mappings()]
+        result = await connection.execute(
+            sa.update(table).where(*where, only).values(changes), rows
+        )
+        count += result.rowcount
+    return count
 
 
 @asynccontextmanager

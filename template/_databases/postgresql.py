@@ -4,16 +4,26 @@ import asyncio
 import re
 import signal
 import time
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Generator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypedDict
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from . import driver
+from .rows import Batch
 from .servers import ServerProgram, start
 from .settings import DRIVER, DatabaseSettings
 
@@ -39,6 +49,9 @@ UNAVAILABLE = frozenset({"57P03", "53300", "3D000", "28000", "28P01", "08001", "
 DISCONNECTED = frozenset({"57P01", "57P02", "57P04", "57P05", "25P03", "08000", "08003", "08006"})
 # After an error COMMIT is answered with a rollback, and no other error.
 ERROR_ABORTS = True
+
+# Statements take 32,767 parameters, and an array is one: this bounds what is held in memory.
+KEYS_PER_STATEMENT = 30_000
 
 ENGINE_OPTIONS: dict[str, object] = {}
 # For a connection whose statements stand alone.
@@ -180,6 +193,95 @@ def order_by(
     return [column.desc() if down else column.asc()]
 
 
+def is_one_of(
+    column: sa.SQLColumnExpression[object], values: Sequence[object]
+) -> sa.ColumnElement[bool]:
+    """That a column has one of these values."""
+    # One parameter, whatever their number.
+    element: sa.ColumnElement[object] = column.asc().element
+    array: sa.ColumnElement[Any] = sa.literal(values, ARRAY(element.type))
+    return column == sa.any_(array)
+
+
+async def upsert_rows(
+    connection: AsyncConnection,
+    table: sa.Table[Any],
+    batches: AsyncIterable[tuple[Batch, Sequence[str]]],
+    *,
+    on: Sequence[str],
+    always: Mapping[str, object],
+) -> None:
+    """Insert batches, or give these columns to the rows that are the same `on` these others.
+
+    `always` are values that any row gets that is there.
+    """
+    conflict = _conflict(table, on)
+    async for source, columns in _staged(connection, batches, on):
+        insert = postgresql.insert(table).from_select(list(source.selected_columns.keys()), source)
+        changes: dict[str, object] = {**{name: insert.excluded[name] for name in columns}, **always}
+        if columns:
+            statement = insert.on_conflict_do_update(**conflict, set_=changes)
+        else:
+            statement = insert.on_conflict_do_nothing(**conflict)
+        await connection.execute(statement)
+
+
+async def update_rows(
+    connection: AsyncConnection,
+    table: sa.Table[Any],
+    batches: AsyncIterable[tuple[Batch, Sequence[str]]],
+    *,
+    always: Mapping[str, object],
+    only: sa.ColumnElement[bool],
+) -> int:
+    """Give these columns of batches to the rows that are the same in the others; how many were.
+
+    `always` are values that each of them gets; those that do not meet `only` are left alone.
+    """
+    count = 0
+    async for source, columns in _staged(connection, batches, [c.key for c in table.primary_key]):
+        new = source.subquery()
+        changes: dict[str, object] = {**{name: new.c[name] for name in columns}, **always}
+        same = [table.c[name] == new.c[name] for name in set(new.c.keys()).difference(columns)]
+        result = await connection.execute(sa.update(table).where(*same, only).values(changes))
+        count += result.rowcount
+    return count
+
+
+async def _staged(
+    connection: AsyncConnection,
+    batches: AsyncIterable[tuple[Batch, Sequence[str]]],
+    key: Sequence[str],
+) -> AsyncIterator[tuple[sa.Select[Any], Sequence[str]]]:
+    """The rows of batches from a temporary table, another where the columns change.
+
+    Of rows that have the same key the last one counts.
+    """
+    shape: tuple[Sequence[sa.Column[Any]], Sequence[str]] | None = None
+    stage = sa.table("bulk_rows")
+    async for batch, columns in batches:
+        if shape != (batch.columns, columns):
+            if shape is not None:
+                yield _newest(stage, key), shape[1]
+                await connection.execute(sa.text("DROP TABLE bulk_rows"))
+            shape = (batch.columns, columns)
+            stage = sa.table("bulk_rows", *(sa.column(c.key, c.type) for c in batch.columns))
+            like = sa.select(*batch.columns).limit(sa.literal_column("0"))
+            made = like.compile(dialect=connection.dialect)
+            await connection.exec_driver_sql(f"CREATE TEMPORARY TABLE bulk_rows AS {made}")
+        await driver.insert_rows(connection, stage, batch)
+    if shape is not None:
+        yield _newest(stage, key), shape[1]
+        await connection.execute(sa.text("DROP TABLE bulk_rows"))
+
+
+def _newest(stage: sa.TableClause, key: Sequence[str]) -> sa.Select[Any]:
+    same = [stage.c[name] for name in key]
+    # A system column, which tells the order in which the rows came.
+    place = sa.column("ctid", sa.String)
+    return sa.select(stage).ext(distinct_on(*same)).order_by(*same, place.desc())
+
+
 @asynccontextmanager
 async def migration_connection(
     engine: AsyncEngine,
@@ -240,3 +342,18 @@ async def _administer(server: sa.URL, statement: str) -> None:
             await connection.exec_driver_sql(statement)
     finally:
         await engine.dispose()
+
+
+class _Conflict(TypedDict):
+    index_elements: list[str]
+    index_where: sa.ColumnElement[bool] | sa.TextClause | None
+
+
+def _conflict(table: sa.Table[Any], on: Sequence[str]) -> _Conflict:
+    """How ON CONFLICT is told of a unique constraint: a partial index by its condition too."""
+    partial = [
+        index.dialect_options["postgresql"]["where"]
+        for index in table.indexes
+        if index.unique and {column.key for column in index.columns} == set(on)
+    ]
+    return {"index_elements": list(on), "index_where": partial[0] if partial else None}

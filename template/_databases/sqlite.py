@@ -4,18 +4,20 @@ import asyncio
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypedDict
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from . import driver
+from .rows import Batch
 from .settings import DRIVER, DatabaseSettings
 
 # SQLite keeps text: a fraction of six digits sorts as Python's own do.
@@ -48,6 +50,9 @@ UNAVAILABLE = frozenset(
 DISCONNECTED = frozenset[str]()
 # After an error the transaction goes on without that statement.
 ERROR_ABORTS = False
+
+# Of 32,766 parameters.
+KEYS_PER_STATEMENT = 30_000
 
 # The driver begins no transaction by itself; _begin does.
 ENGINE_OPTIONS: dict[str, object] = {"isolation_level": "AUTOCOMMIT"}
@@ -141,6 +146,66 @@ def order_by(
     if not nullable:
         return [column.desc() if down else column.asc()]
     return [column.desc().nulls_first() if down else column.asc().nulls_last()]
+
+
+def is_one_of(
+    column: sa.SQLColumnExpression[object], values: Sequence[object]
+) -> sa.ColumnElement[bool]:
+    """That a column has one of these values."""
+    return column.in_(values)
+
+
+async def upsert_rows(
+    connection: AsyncConnection,
+    table: sa.Table[Any],
+    batches: AsyncIterable[tuple[Batch, Sequence[str]]],
+    *,
+    on: Sequence[str],
+    always: Mapping[str, object],
+) -> None:
+    """Insert batches, or give these columns to the rows that are the same `on` these others.
+
+    `always` are values that any row gets that is there.
+    """
+    conflict = _conflict(table, on)
+    async for batch, columns in batches:
+        insert = sqlite.insert(table)
+        changes: dict[str, object] = {**{name: insert.excluded[name] for name in columns}, **always}
+        if columns:
+            statement = insert.on_conflict_do_update(**conflict, set_=changes)
+        else:
+            statement = insert.on_conflict_do_nothing(**conflict)
+        await connection.execute(statement, batch.mappings())
+
+
+async def update_rows(
+    connection: AsyncConnection,
+    table: sa.Table[Any],
+    batches: AsyncIterable[tuple[Batch, Sequence[str]]],
+    *,
+    always: Mapping[str, object],
+    only: sa.ColumnElement[bool],
+) -> int:
+    """Give these columns of batches to the rows that are the same in the others; how many were.
+
+    `always` are values that each of them gets; those that do not meet `only` are left alone.
+    """
+    count = 0
+    async for batch, columns in batches:
+        same = [name for name in batch.keys if name not in columns]
+        # A name for each place: the key is looked for, and may be among what is set.
+        at = {name: f"at_{name}" for name in same}
+        changes: dict[str, object] = {
+            **{name: sa.bindparam(name, type_=table.c[name].type) for name in columns},
+            **always,
+        }
+        where = [table.c[name] == sa.bindparam(at[name]) for name in same]
+        rows = [{at.get(name, name): x for name, x in row.items()} for row in batch.mappings()]
+        result = await connection.execute(
+            sa.update(table).where(*where, only).values(changes), rows
+        )
+        count += result.rowcount
+    return count
 
 
 @asynccontextmanager
@@ -245,3 +310,18 @@ def _check_foreign_keys(connection: sa.Connection) -> None:
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
     if broken:
         raise ValueError(f"the migration leaves rows of {broken[0]} that refer to no {broken[2]}")
+
+
+class _Conflict(TypedDict):
+    index_elements: list[str]
+    index_where: sa.ColumnElement[bool] | sa.TextClause | None
+
+
+def _conflict(table: sa.Table[Any], on: Sequence[str]) -> _Conflict:
+    """How ON CONFLICT is told of a unique constraint: a partial index by its condition too."""
+    partial = [
+        index.dialect_options["sqlite"]["where"]
+        for index in table.indexes
+        if index.unique and {column.key for column in index.columns} == set(on)
+    ]
+    return {"index_elements": list(on), "index_where": partial[0] if partial else None}

@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from .rows import Batch
 from .settings import DatabaseSettings
 from .tls import create_context
 
@@ -51,3 +55,8 @@ def error_code(error: BaseException) -> str | None:
 def diagnostics(error: BaseException) -> dict[str, str]:
     """What the server tells of an error, by name: with MySQL a `message` and no more."""
     return {"message": str(error.args[1])} if len(error.args) > 1 else {"message": str(error)}
+
+
+async def insert_rows(connection: AsyncConnection, table: sa.TableClause, batch: Batch) -> None:
+    """Insert rows in the fastest way that this driver has."""
+    await connection.execute(sa.insert(table), batch.mappings())

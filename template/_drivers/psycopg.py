@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from psycopg import AsyncConnection
+import psycopg
+import sqlalchemy as sa
 from psycopg.abc import RV, PQGen
 from psycopg.rows import TupleRow
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from .rows import Batch, needs_sql
 from .settings import DatabaseSettings
 
 IGNORED_PARAMETERS = ()
@@ -25,7 +28,7 @@ _AUTHORITIES = (
 )
 
 
-class RawConnection(AsyncConnection[TupleRow]):
+class RawConnection(psycopg.AsyncConnection[TupleRow]):
     """psycopg's connection, which hangs up on a server that is silent for too long."""
 
     patience = 0.0
@@ -111,3 +114,22 @@ def diagnostics(error: BaseException) -> dict[str, str]:
     names = ("constraint_name", "column_name", "message_detail", "source_function")
     told = {name: getattr(source, name, None) for name in names}
     return {name: text for name, text in told.items() if text}
+
+
+async def insert_rows(connection: AsyncConnection, table: sa.TableClause, batch: Batch) -> None:
+    """Insert rows in the fastest way that this driver has: by COPY, where that can do it.
+
+    What it raises is the driver's own error.
+    """
+    if needs_sql(table, batch):
+        await connection.execute(sa.insert(table), batch.mappings())
+        return
+    raw: RawConnection | None = (await connection.get_raw_connection()).driver_connection
+    assert raw is not None
+    quote = connection.dialect.identifier_preparer.quote
+    name = ".".join(quote(part) for part in (table.schema, table.name) if part)
+    columns = ", ".join(quote(column.name) for column in batch.columns)
+    copying = f"COPY {name} ({columns}) FROM STDIN".encode()
+    async with raw.cursor() as cursor, cursor.copy(copying) as copy:
+        for row in batch.tuples(connection.dialect):
+            await copy.write_row(row)

@@ -79,7 +79,7 @@ class Parameters(Protocol):
 
 
 def derive(context: Parameters) -> str:
-    return f"from {context.get_current_parameters()['code']}"
+    return f"from {context.get_current_parameters().get('code')}"
 
 
 class Sample(db.UUIDKeyed, db.Timestamped, db.Versioned, ProbeBase):

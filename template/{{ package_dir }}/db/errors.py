@@ -1,6 +1,7 @@
 """The errors of the data layer, the same for every driver, and their translation."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
@@ -240,10 +241,36 @@ def translate(context: ExceptionContext) -> Exception | None:
     https://www.postgresql.org/docs/current/errcodes-appendix.html
     """
     original, wrapped = context.original_exception, context.sqlalchemy_exception
+    if told := _judge(original, wrapped, _table(context)):
+        return told
+    if isinstance(original, TimeoutError):
+        # The server ends a statement that takes too long by itself, if it is there.
+        return Unavailable("the server did not answer within DATABASE_COMMAND_TIMEOUT")
+    if context.is_disconnect or isinstance(original, OSError):
+        return Unavailable("the connection to the database was lost")
+    return None
+
+
+def of_driver(error: Exception, table: sa.Table[Any]) -> Exception | None:
+    """The error that a statement would raise for what a driver raised by itself; None for others.
+
+    A COPY on the raw connection goes by SQLAlchemy, and so by `translate`.
+    """
+    if driver.error_code(error) is None:
+        return None
+    wrapped = exc.DBAPIError(f"COPY {table.fullname}", None, error, hide_parameters=True)
+    return _judge(error, wrapped, table) or wrapped
+
+
+def _judge(
+    original: BaseException,
+    wrapped: BaseException | None,
+    table: object,
+) -> DatabaseError | None:
     code = driver.error_code(original) or ""
     # Some drivers have another class for some of them.
     if isinstance(wrapped, exc.DBAPIError) and code in _VIOLATIONS:
-        kind, table = _VIOLATIONS[code], _table(context)
+        kind = _VIOLATIONS[code]
         constraint, columns = dialect.violation(original)
         # MySQL calls every primary key so.
         if constraint == "PRIMARY":
@@ -256,11 +283,6 @@ def translate(context: ExceptionContext) -> Exception | None:
     if code in _FAILURES:
         failure, message = _FAILURES[code]
         return failure(f"{message} ({code})")
-    if isinstance(original, TimeoutError):
-        # The server ends a statement that takes too long by itself, if it is there.
-        return Unavailable("the server did not answer within DATABASE_COMMAND_TIMEOUT")
-    if context.is_disconnect or isinstance(original, OSError):
-        return Unavailable("the connection to the database was lost")
     return None
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncScalarResult, AsyncSession
 from sqlalchemy.orm import DeclarativeBase, selectinload
 from sqlalchemy.orm.interfaces import ORMOption
 
+from . import dialect
 from .cursors import Cursor
 from .errors import NotFound
 from .pagination import (
@@ -27,9 +28,6 @@ M = TypeVar("M", bound=DeclarativeBase)
 T = TypeVar("T")
 Criterion = sa.ColumnExpressionArgument[bool]
 Lock = Literal["wait", "nowait", "skip_locked"]
-
-# A statement takes 32,767 parameters at most, on PostgreSQL as on SQLite.
-_KEYS_PER_STATEMENT = 10_000
 
 
 class Reading(Generic[M]):
@@ -104,12 +102,12 @@ class Reading(Generic[M]):
 
     async def get_many(self, keys: Iterable[object]) -> list[M]:
         """The rows with these keys, any number, in their order; those that are missing left out."""
-        wanted = list(keys)
+        wanted, size = list(keys), dialect.KEYS_PER_STATEMENT // len(self._key)
         found: dict[object, M] = {}
-        for start in range(0, len(wanted), _KEYS_PER_STATEMENT):
-            some = wanted[start : start + _KEYS_PER_STATEMENT]
+        for start in range(0, len(wanted), size):
+            some = wanted[start : start + size]
             rows = await self.session.scalars(self._select(self._has_key(some)))
-            found.update((_key_of(row), row) for row in rows.unique())
+            found.update((key_of(row), row) for row in rows.unique())
         return [found[key] for key in wanted if key in found]
 
     async def find(
@@ -237,7 +235,7 @@ class Reading(Generic[M]):
         """Load these relationships of a row in hand, anew if they were loaded before."""
         self.session.expire(row, relationships)
         options = [selectinload(getattr(self.model, name)) for name in relationships]
-        await self.session.scalars(self._select(self._has_key([_key_of(row)]), options=options))
+        await self.session.scalars(self._select(self._has_key([key_of(row)]), options=options))
         return row
 
     @property
@@ -248,7 +246,7 @@ class Reading(Generic[M]):
         column, *others = self._key
         if others:
             return sa.tuple_(column, *others).in_(keys)
-        return column == keys[0] if len(keys) == 1 else column.in_(keys)
+        return column == keys[0] if len(keys) == 1 else dialect.is_one_of(column, keys)
 
     def _select(self, *where: Criterion, options: Sequence[ORMOption] = ()) -> sa.Select[M]:
         return self._visible(self.statement().where(*where).options(*options))
@@ -259,7 +257,7 @@ class Reading(Generic[M]):
         return statement.execution_options(include_deleted=True)
 
 
-def _key_of(row: DeclarativeBase) -> object:
+def key_of(row: DeclarativeBase) -> object:
     """The key of a row as `get` takes it: a tuple only where it has several columns."""
     key: Sequence[object] = sa.inspect(row, raiseerr=True).identity or ()
     return key[0] if len(key) == 1 else key

@@ -1,18 +1,14 @@
 """The rows of one model: read, made, changed. A repository flushes and never commits."""
 
-from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
-from typing import ClassVar
 
-import sqlalchemy as sa
-
-from .errors import UnknownField
-from .mixins import SoftDeletable, Timestamped
+from .bulk import Bulk
+from .mixins import SoftDeletable
 from .pagination import Column
-from .reading import Criterion, M, Reading
+from .reading import Criterion, M
 
 
-class Repository(Reading[M]):
+class Repository(Bulk[M]):
     """The rows of a model, in one session.
 
         class UserRepository(Repository[User]):
@@ -24,8 +20,6 @@ class Repository(Reading[M]):
     `sortable` are the names that pages sort by; `writable` the ones that `create` and `update`
     take, by default every column but the key, the version, and what the layer's mixins keep.
     """
-
-    writable: ClassVar[Collection[str] | None] = None
 
     async def create(self, **values: object) -> M:
         """A new row of these values, flushed. Raises UnknownField for one that is not writable."""
@@ -61,22 +55,6 @@ class Repository(Reading[M]):
         row.deleted_at = None
         await self.session.flush()
         return row
-
-    def _check_writable(self, names: Iterable[str]) -> None:
-        writable = self._default_writable() if self.writable is None else self.writable
-        if unknown := set(names) - set(writable):
-            raise UnknownField(self.model, unknown, writable)
-
-    def _default_writable(self) -> set[str]:
-        mapper = sa.inspect(self.model)
-        mixins = [mixin for mixin in (Timestamped, SoftDeletable) if issubclass(self.model, mixin)]
-        kept = {name for mixin in mixins for name in mixin.__annotations__}
-        key_and_version = {*mapper.primary_key, mapper.version_id_col}
-        return {
-            attribute.key
-            for attribute in mapper.column_attrs
-            if attribute.key not in kept and key_and_version.isdisjoint(attribute.columns)
-        }
 
 
 def contains(column: Column, text: str) -> Criterion:

@@ -1,0 +1,322 @@
+"""What writing many rows at once promises: what the ORM would do, all of it or nothing."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from . import db
+from .models import Author, Book, Colour, Member, Placement, Sample
+
+Samples = db.Repository[Sample]
+MANY = 5_000
+
+
+def codes(count: int) -> Iterator[Mapping[str, object]]:
+    return ({"code": f"{number:06}", "number": number} for number in range(count))
+
+
+async def test_rows_are_inserted_with_the_defaults_of_their_columns(session: AsyncSession) -> None:
+    samples = Samples(session)
+
+    assert await samples.insert_many([{"code": "a"}, {"code": "b", "constant": "mine"}]) == 2
+
+    a, b = await samples.find(order_by=Sample.code)
+    assert (a.constant, b.constant) == ("constant", "mine")
+    assert (a.computed, a.derived, a.served, a.version) == ({}, "from a", 7, 1)
+    assert a.computed is not b.computed
+    assert a.id != b.id
+    assert a.created_at.tzinfo is UTC
+    assert (a.text, a.price, a.document) == (None, None, None)
+
+
+async def test_values_arrive_as_they_are(session: AsyncSession) -> None:
+    values: dict[str, object] = {
+        "code": "a",
+        "number": -(2**63),
+        "small": 2**31 - 1,
+        "ratio": 0.1,
+        "flag": False,
+        "price": Decimal("12345678901.2345"),
+        "text": "tab\t line\n \\N \\ \" ' é 🛒",
+        "blob": bytes(range(256)),
+        "colour": Colour.GREEN,
+        "document": {"a": [1, None, {"é": "🛒"}], "b": 'quo"te\\'},
+        "moment": datetime(2026, 2, 3, 4, 5, 6, 789, UTC),
+        "reference": uuid4(),
+    }
+    samples = Samples(session)
+
+    await samples.insert_many([values])
+
+    row = await samples.find_one()
+    assert row
+    assert {name: getattr(row, name) for name in values} == values
+
+
+async def test_rows_may_differ_in_what_they_give(session: AsyncSession) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    rows: list[Mapping[str, object]] = [
+        {"code": "a"},
+        {"code": "b", "served": 1},
+        {"code": "c", "served": None, "created_at": now},
+        {"text": "last", "code": "d"},
+    ]
+
+    await Samples(session).insert_many(rows)
+
+    found = await Samples(session).find(order_by=Sample.code)
+    assert [row.served for row in found] == [7, 1, 7, 7]
+    assert [row.created_at == now for row in found] == [False, False, True, False]
+    assert found[3].text == "last"
+
+
+@pytest.mark.parametrize("count", [0, 1, MANY])
+async def test_rows_come_from_any_iterable(session: AsyncSession, count: int) -> None:
+    async def later() -> AsyncIterator[Mapping[str, object]]:
+        for row in codes(count):
+            yield row
+
+    samples = Samples(session)
+    reported: list[int] = []
+
+    assert await samples.insert_many(codes(count), progress=reported.append) == count
+    assert await samples.count() == count
+    assert reported == sorted(reported)
+    assert reported[-1:] == [count][: len(reported)]
+    assert await samples.upsert_many(later(), on=["code"]) == count
+    assert await samples.count() == count
+
+
+async def test_keys_that_the_database_counts_are_counted(session: AsyncSession) -> None:
+    author = await db.Repository[Author](session).create(email="ada")
+    books = db.Repository[Book](session)
+
+    await books.insert_many({"author_id": author.id, "title": f"{n}"} for n in range(3))
+
+    found = await books.find(order_by=Book.id)
+    assert [book.title for book in found] == ["0", "1", "2"]
+    assert [book.version for book in found] == [1, 1, 1]
+
+
+async def test_a_name_that_is_no_column_is_refused(session: AsyncSession) -> None:
+    samples = Samples(session)
+    with pytest.raises(db.UnknownField, match="nonsense"):
+        await samples.insert_many([*codes(3), {"code": "x", "nonsense": 1}])
+    with pytest.raises(db.UnknownField, match="nonsense"):
+        await samples.upsert_many(codes(1), on=["nonsense"])
+    with pytest.raises(db.UnknownField, match="version"):
+        await samples.update_many([uuid4()], version=3)
+    with pytest.raises(db.UnknownField, match="id"):
+        await samples.create_many([{"id": uuid4(), "code": "a"}])
+    assert await samples.count() == 0
+
+
+async def test_a_violation_in_the_last_row_leaves_nothing_behind(session: AsyncSession) -> None:
+    samples = Samples(session)
+    await samples.create(code="kept")
+
+    with pytest.raises(db.UniqueViolation) as caught:
+        await samples.insert_many([*codes(MANY), {"code": "000000"}])
+
+    assert caught.value.fields == ("code",)
+    assert caught.value.constraint == "uq_probe_samples_code"
+    # The session goes on.
+    assert [row.code for row in await samples.find()] == ["kept"]
+    with pytest.raises(db.NotNullViolation):
+        await samples.insert_many([{"number": 1}])
+    with pytest.raises(db.ForeignKeyViolation):
+        await db.Repository[Book](session).insert_many([{"author_id": uuid4(), "title": "a"}])
+    assert await samples.count() == 1
+
+
+async def test_an_error_of_the_caller_leaves_nothing_behind(session: AsyncSession) -> None:
+    def rows() -> Iterator[Mapping[str, object]]:
+        yield from codes(MANY)
+        raise LookupError("the file ends here")
+
+    samples = Samples(session)
+    with pytest.raises(LookupError, match="ends here"):
+        await samples.insert_many(rows())
+    with pytest.raises(LookupError, match="ends here"):
+        await samples.upsert_many(rows(), on=["code"])
+    assert await samples.count() == 0
+
+
+async def test_what_is_inserted_belongs_to_the_transaction(database: db.Database) -> None:
+    with pytest.raises(LookupError):
+        async with database.transaction() as session:
+            await Samples(session).insert_many(codes(3))
+            raise LookupError
+    async with database.transaction() as session:
+        assert await Samples(session).count() == 0
+
+
+async def test_created_rows_come_back(session: AsyncSession) -> None:
+    samples = Samples(session)
+
+    made = await samples.create_many(codes(3))
+
+    assert [row.code for row in made] == ["000000", "000001", "000002"]
+    assert all(row in session and row.served == 7 for row in made)
+    assert await samples.create_many([]) == []
+    with pytest.raises(db.UniqueViolation):
+        await samples.create_many([{"code": "x"}, {"code": "000001"}])
+    assert await samples.count() == 3
+
+
+async def test_an_upsert_changes_what_is_given_and_no_more(session: AsyncSession) -> None:
+    samples = Samples(session)
+    old = await samples.create(code="a", text="old", number=1, served=3)
+    key, created, updated = old.id, old.created_at, old.updated_at
+    await session.execute(sa.update(Sample).values(updated_at=datetime(2020, 1, 1, tzinfo=UTC)))
+    session.expunge_all()
+
+    rows: list[Mapping[str, object]] = [
+        {"code": "a", "text": "new", "number": None},
+        {"code": "b", "text": "b", "number": 2},
+    ]
+    assert await samples.upsert_many(rows, on=["code"]) == 2
+
+    a, b = await samples.find(order_by=Sample.code)
+    assert (a.id, a.text, a.number, a.served, a.created_at) == (key, "new", None, 3, created)
+    assert (a.version, b.version) == (2, 1)
+    assert a.updated_at >= updated
+    assert (b.text, b.served, b.derived) == ("b", 7, "from b")
+
+
+async def test_of_two_that_are_the_same_the_later_one_counts(session: AsyncSession) -> None:
+    samples = Samples(session)
+    rows = [{"code": "a", "text": f"{number}"} for number in range(100)]
+    await samples.upsert_many(rows, on=["code"])
+    assert [row.text for row in await samples.find()] == ["99"]
+
+
+async def test_an_upsert_of_nothing_but_its_key_inserts_what_is_missing(
+    session: AsyncSession,
+) -> None:
+    samples = Samples(session)
+    await samples.create(code="a", text="old")
+    session.expunge_all()
+    await samples.upsert_many([{"code": "a"}, {"code": "b"}], on=["code"])
+    a, b = await samples.find(order_by=Sample.code)
+    assert (a.text, a.version, b.text) == ("old", 1, None)
+
+
+async def test_an_upsert_knows_a_unique_index_that_ignores_deleted_rows(
+    session: AsyncSession,
+) -> None:
+    members = db.Repository[Member](session)
+    gone = await members.create(email="ada@example.com", notes={"n": 0})
+    await members.delete(gone)
+    rows = [{"club": "chess", "email": "ada@example.com", "notes": {"n": n}} for n in (1, 2)]
+    for row in rows:
+        await members.upsert_many([row], on=["club", "email"])
+    assert [row.notes for row in await members.find()] == [{"n": 2}]
+    assert await members.with_deleted().count() == 2
+
+
+async def test_rows_are_changed_by_their_keys(session: AsyncSession) -> None:
+    samples = Samples(session)
+    made = await samples.create_many(codes(MANY))
+    held = made[7]
+    keys = [row.id for row in made[:-1]]
+    held.updated_at = datetime(2020, 1, 1, tzinfo=UTC)
+    await session.flush()
+
+    assert await samples.update_many([*keys, uuid4()], text="changed") == MANY - 1
+    assert await samples.update_many([], text="none") == 0
+
+    assert (held.text, held.version) == ("changed", 3)
+    assert await samples.count(Sample.text == "changed", Sample.version > 1) == MANY - 1
+    session.expunge_all()
+    assert (await samples.get_one(held.id)).updated_at.year > 2020
+    with pytest.raises(ValueError, match="no values"):
+        await samples.update_many(keys)
+
+
+async def test_each_row_gets_its_own_values(session: AsyncSession) -> None:
+    samples = Samples(session)
+    made = await samples.create_many(codes(MANY))
+    rows = [{"id": row.id, "text": row.code, "document": {"n": row.number}} for row in made]
+
+    assert await samples.update_rows([*rows, {"id": uuid4(), "text": "nobody"}]) == MANY
+
+    assert (made[3].text, made[3].document, made[3].version) == ("000003", {"n": 3}, 2)
+    session.expunge_all()
+    for row in (await samples.find(order_by=Sample.code))[:50]:
+        assert (row.text, row.document, row.version) == (row.code, {"n": row.number}, 2)
+    with pytest.raises(ValueError, match="gives no id"):
+        await samples.update_rows([{"text": "whose?"}])
+    assert await samples.update_rows([]) == 0
+
+
+async def test_a_row_that_changed_since_it_was_read_is_stale(session: AsyncSession) -> None:
+    samples = Samples(session)
+    made = await samples.create_many(codes(10))
+    rows = [{"id": row.id, "version": row.version, "text": "first"} for row in made]
+
+    assert await samples.update_rows(rows[:1]) == 1
+    with pytest.raises(db.StaleVersion, match="1 of 10 rows of Sample"):
+        await samples.update_rows(rows)
+
+    assert await samples.count(Sample.text == "first") == 1
+    assert await samples.update_rows(rows[1:]) == 9
+    assert {row.version for row in made} == {2}
+
+
+async def test_rows_are_deleted_by_their_keys(session: AsyncSession) -> None:
+    samples = Samples(session)
+    made = await samples.create_many(codes(MANY))
+    keys = [row.id for row in made]
+
+    assert await samples.delete_many(keys[:-2]) == MANY - 2
+    assert await samples.delete_many(keys[:-1]) == 1
+    assert await samples.delete_many([]) == 0
+
+    assert await samples.get(keys[0]) is None
+    assert [row.code for row in await samples.find()] == [f"{MANY - 1:06}"]
+
+
+async def test_soft_deletable_rows_are_hidden_by_their_keys(session: AsyncSession) -> None:
+    authors = db.Repository[Author](session)
+    made = await authors.create_many({"email": f"{number}"} for number in range(4))
+    keys = [row.id for row in made]
+
+    assert await authors.delete_many(keys[:2]) == 2
+    assert await authors.delete_many(keys[:3]) == 1
+    assert await authors.update_many(keys, name="changed") == 1
+    assert await authors.update_rows({"id": key, "name": "own"} for key in keys) == 1
+
+    assert [row.is_deleted for row in made] == [True, True, True, False]
+    assert await authors.get(keys[0]) is None
+    assert await authors.count() == 1
+    assert await authors.with_deleted().count(Author.name == "Ada") == 3
+    assert await authors.with_deleted().update_many(keys, name="changed") == 4
+
+
+async def test_keys_may_have_several_columns(session: AsyncSession) -> None:
+    placements = db.Repository[Placement](session)
+    rows = [{"shelf": "a", "place": number, "price": Decimal(number)} for number in range(9)]
+    await placements.insert_many(rows)
+
+    changed = [{"shelf": "a", "place": 1, "price": Decimal("1.5")}]
+    assert await placements.update_rows(changed) == 1
+    assert await placements.upsert_many(changed, on=["shelf", "place"]) == 1
+    assert await placements.delete_many([("a", number) for number in range(2, 9)]) == 7
+
+    assert [row.price for row in await placements.find(order_by=Placement.place)] == [
+        Decimal(0),
+        Decimal("1.5"),
+    ]
+
+
+async def test_what_the_session_holds_is_written_first(session: AsyncSession) -> None:
+    author = Author(email="ada", id=UUID(int=7))
+    session.add(author)
+    await db.Repository[Book](session).insert_many([{"author_id": author.id, "title": "First"}])
+    assert await db.Repository[Book](session).count() == 1

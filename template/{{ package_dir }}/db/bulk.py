@@ -1,0 +1,229 @@
+"""Any number of rows at once: the part of a repository that loads, changes and clears tables."""
+
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import attributes
+
+from . import dialect, driver, errors
+from .errors import StaleVersion, UnknownField
+from .layout import Layout, layout
+from .mixins import SoftDeletable, Timestamped
+from .reading import M, Reading, key_of
+from .rows import Batch, Rows, chunks
+
+Keys = Iterable[object] | AsyncIterable[object]
+Progress = Callable[[int], object]
+
+
+class Bulk(Reading[M]):
+    """The part of a repository that writes many rows: lazily, and within the session's transaction.
+
+    `rows` are mappings by the names of attributes, from any iterable or async iterable. Each call
+    does all of its work or none; `progress` is called with the number of rows so far, every few
+    thousand. What the session holds of these rows follows, but for `upsert_many`.
+    """
+
+    #: The names that `create` and `update` take, in whichever number.
+    writable: ClassVar[Collection[str] | None] = None
+
+    async def insert_many(self, rows: Rows, *, progress: Progress | None = None) -> int:
+        """Insert rows with the defaults that the ORM would give them; how many there were.
+
+        Raises UnknownField for a name that is no column's, and what a flush would.
+        """
+        target = layout(self.model)
+        count = 0
+        async with self._writing(target) as connection:
+            async for batch, _ in target.inserts(rows):
+                await driver.insert_rows(connection, target.table, batch)
+                count = _report(progress, count + len(batch))
+        return count
+
+    async def create_many(self, rows: Rows) -> list[M]:
+        """New rows as `create` makes them, all in memory. Raises what it does."""
+        made: list[M] = []
+        async with self.session.begin_nested():
+            async for chunk in chunks(rows):
+                for row in chunk:
+                    self._check_writable(row)
+                some = [self.model(**row) for row in chunk]
+                self.session.add_all(some)
+                await self.session.flush()
+                made += some
+        return made
+
+    async def upsert_many(
+        self,
+        rows: Rows,
+        *,
+        on: Sequence[str],
+        progress: Progress | None = None,
+    ) -> int:
+        """Insert rows, or update those that are there; how many there were.
+
+        `on` are the names of a unique constraint or index. A row that has the same values there
+        takes over what the new one gives, and keeps the rest; of two new ones that are the same
+        there the later wins. On MySQL any other unique constraint counts too. Raises as
+        `insert_many` does.
+        """
+        target, count = layout(self.model), 0
+        kept = {*on, *target.key, target.version}
+
+        async def batches() -> AsyncIterator[tuple[Batch, Sequence[str]]]:
+            nonlocal count
+            async for batch, given in target.inserts(rows, alike=True):
+                yield batch, target.columns_of(given - kept)
+                count = _report(progress, count + len(batch))
+
+        async with self._writing(target) as connection:
+            await dialect.upsert_rows(
+                connection,
+                target.table,
+                batches(),
+                on=target.columns_of(on),
+                always=target.renewals(),
+            )
+        return count
+
+    async def update_many(self, keys: Keys, **values: object) -> int:
+        """Give the rows with these keys these values; how many there were.
+
+        Raises UnknownField for a name that is not writable, ValueError for no values.
+        """
+        self._check_writable(values)
+        if not values:
+            raise ValueError("update_many() was given no values")
+        return await self._change(keys, values)
+
+    async def update_rows(self, rows: Rows, *, progress: Progress | None = None) -> int:
+        """Give each row the values of its own mapping, which has its key too; how many there were.
+
+        Where mappings have the version that was read and a row has another by now, or is gone,
+        StaleVersion is raised and nothing is changed. Raises UnknownField, ValueError for a mapping
+        without its key.
+        """
+        target, held = layout(self.model), self._held()
+        touched: list[tuple[M, Mapping[str, object]]] = []
+        count = compared = 0
+
+        async def batches() -> AsyncIterator[tuple[Batch, Sequence[str]]]:
+            nonlocal count, compared
+            async for batch, given in target.updates(rows):
+                if held:
+                    touched.extend((held[key], row) for key, row in batch.by_key() if key in held)
+                yield batch, target.columns_of(given - {*target.key, target.version})
+                compared += len(batch) if target.version in given else 0
+                count = _report(progress, count + len(batch))
+
+        hides = issubclass(self.model, SoftDeletable) and not self._include_deleted
+        async with self._writing(target) as connection:
+            changed = await dialect.update_rows(
+                connection,
+                target.table,
+                batches(),
+                always=target.renewals(),
+                only=target.table.c.deleted_at.is_(None) if hides else sa.true(),
+            )
+            if compared and changed < count:
+                raise StaleVersion(
+                    f"{count - changed} of {count} rows of {self.model.__name__} have changed since"
+                    " they were read, or are gone. Read them again, and decide anew."
+                )
+        for row, values in touched:
+            _follow(row, values, target.version)
+        return changed
+
+    async def delete_many(self, keys: Keys) -> int:
+        """Delete the rows with these keys, or hide them where they are SoftDeletable; how many."""
+        if issubclass(self.model, SoftDeletable):
+            return await self._change(keys, {"deleted_at": datetime.now(UTC)})
+        return await self._change(keys, None)
+
+    async def _change(self, keys: Keys, values: Mapping[str, object] | None) -> int:
+        """Give the rows with these keys these values, or delete them for None; how many."""
+        version = sa.inspect(self.model).version_id_col
+        statement: sa.Update | sa.Delete = sa.delete(self.model)
+        if values is not None:
+            statement = sa.update(self.model).values(**values)
+            if version is not None:
+                statement = statement.values({version: version + 1})
+        # What the session holds follows below: few of many keys are in it.
+        options = {"synchronize_session": False, "include_deleted": self._include_deleted}
+        held, touched, count = self._held(), list[M](), 0
+        async with self._writing(layout(self.model)):
+            async for some in chunks(keys, dialect.KEYS_PER_STATEMENT // len(self._key)):
+                result = await self.session.execute(
+                    statement.where(self._has_key(some)), execution_options=options
+                )
+                assert isinstance(result, sa.CursorResult)
+                count += result.rowcount
+                touched += [held[key] for key in some if key in held]
+        for row in touched:
+            if values is None:
+                self.session.expunge(row)
+            else:
+                _follow(row, values, layout(self.model).version)
+        return count
+
+    @asynccontextmanager
+    async def _writing(self, target: Layout) -> AsyncGenerator[AsyncConnection]:
+        """The session's connection, in a savepoint: what a driver raises by itself is translated."""
+        # The savepoint also sees to it that the transaction has begun: a COPY does not.
+        async with self.session.begin_nested():
+            try:
+                yield await self.session.connection()
+            except Exception as error:
+                told = errors.of_driver(error, target.table)
+                if told is None:
+                    raise
+                raise told from error
+
+    def _held(self) -> Mapping[object, M]:
+        """The rows of this model that the session holds, by their keys."""
+        rows = self.session.sync_session.identity_map.values()
+        return {key_of(row): row for row in rows if isinstance(row, self.model)}
+
+    def _check_writable(self, names: Iterable[str]) -> None:
+        writable = self._default_writable() if self.writable is None else self.writable
+        if unknown := set(names) - set(writable):
+            raise UnknownField(self.model, unknown, writable)
+
+    def _default_writable(self) -> set[str]:
+        mapper = sa.inspect(self.model)
+        mixins = [mixin for mixin in (Timestamped, SoftDeletable) if issubclass(self.model, mixin)]
+        kept = {name for mixin in mixins for name in mixin.__annotations__}
+        key_and_version = {*mapper.primary_key, mapper.version_id_col}
+        return {
+            attribute.key
+            for attribute in mapper.column_attrs
+            if attribute.key not in kept and key_and_version.isdisjoint(attribute.columns)
+        }
+
+
+def _report(progress: Progress | None, count: int) -> int:
+    if progress is not None:
+        progress(count)
+    return count
+
+
+def _follow(row: object, values: Mapping[str, object], version: str | None) -> None:
+    """Have an object in hand hold what the database now holds for it."""
+    for name, value in values.items():
+        if name != version:
+            attributes.set_committed_value(row, name, value)
+    if version is not None and version in sa.inspect(row, raiseerr=True).dict:
+        attributes.set_committed_value(row, version, getattr(row, version) + 1)

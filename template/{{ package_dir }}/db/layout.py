@@ -1,0 +1,183 @@
+"""How the rows of a model lie in its table: checked, filled with defaults, put into batches."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase
+
+from .errors import UnknownField
+from .rows import Batch, Row, Rows, chunks
+
+
+@dataclass
+class _Parameters:
+    """What a default function may ask for, in place of SQLAlchemy's own context."""
+
+    row: Row = field(default_factory=dict[str, object])
+
+    def get_current_parameters(self) -> Row:
+        return self.row
+
+
+@dataclass(frozen=True)
+class _Field:
+    """A column that rows may give, and what it holds if they do not."""
+
+    name: str
+    column: sa.Column[Any]
+    default: Callable[[Any], object] | None
+    # Left to the database where a row gives no value.
+    served: bool
+
+    def values(self, rows: Sequence[Row]) -> list[object]:
+        name, default = self.name, self.default
+        if self.column.type.should_evaluate_none:
+            # For JSON None is a value of its own; what is not given is SQL's NULL.
+            absent: object = sa.null()
+            found = [row.get(name, absent) for row in rows]
+        else:
+            absent = None
+            found = [row.get(name) for row in rows]
+        if default is None:
+            return found
+        context = _Parameters()
+        for index, value in enumerate(found):
+            if value is absent:
+                context.row = rows[index]
+                found[index] = default(context)
+        return found
+
+
+class Layout:
+    """How the rows of a model lie in its table; names are those of its attributes."""
+
+    def __init__(self, model: type[DeclarativeBase]) -> None:
+        mapper = sa.inspect(model)
+        table: object = mapper.local_table
+        if not isinstance(table, sa.Table) or len(mapper.tables) > 1:
+            raise TypeError(f"{model.__name__} lies in several tables: add its rows to a session")
+        self.model = model
+        self.table: sa.Table[Any] = table
+        constants: dict[object, object] = {mapper.polymorphic_on: mapper.polymorphic_identity}
+        if mapper.version_id_col is not None and mapper.version_id_generator:
+            constants[mapper.version_id_col] = mapper.version_id_generator(None)
+        fields = {
+            attribute.columns[0]: attribute.key
+            for attribute in mapper.column_attrs
+            if isinstance(attribute.columns[0], sa.Column)
+        }
+        self.fields = [
+            _field(fields[column], column, constants.get(column))
+            for column in self.table.columns
+            if column in fields and column.computed is None
+        ]
+        self.names = frozenset(each.name for each in self.fields)
+        self.served = frozenset(each.name for each in self.fields if each.served)
+        self.key = [fields[column] for column in self.table.primary_key]
+        versioned = mapper.version_id_col
+        self.version = fields[versioned] if isinstance(versioned, sa.Column) else None
+
+    def columns_of(self, names: Collection[str]) -> list[str]:
+        """The keys of these attributes' columns."""
+        if unknown := set(names) - self.names:
+            raise UnknownField(self.model, unknown, self.names)
+        return [each.column.key for each in self.fields if each.name in names]
+
+    def renewals(self) -> dict[str, object]:
+        """What every change of a row also sets: its next version, and what has an `onupdate`."""
+        renewed: dict[str, object] = {}
+        for each in self.fields:
+            made = each.column.onupdate
+            if each.name == self.version:
+                renewed[each.column.key] = each.column + sa.literal_column("1")
+            elif isinstance(made, sa.ColumnDefault):
+                renewed[each.column.key] = _renewal(each.column, made)
+        return renewed
+
+    async def inserts(
+        self,
+        rows: Rows,
+        *,
+        alike: bool = False,
+    ) -> AsyncIterator[tuple[Batch, frozenset[str]]]:
+        """Batches with every column that the database does not fill, and the names that rows give.
+
+        A None counts as not given, as for the ORM, where the database fills the column. With
+        `alike` all rows of a batch give the same names.
+        """
+        async for chunk in chunks(rows):
+            given = self._check(chunk)
+            varying = given if alike else given & self.served
+            for names, some in _groups(chunk, varying, self.served).items():
+                used = [each for each in self.fields if not each.served or each.name in names]
+                yield _batch(used, [each.values(some) for each in used]), names
+
+    async def updates(self, rows: Rows) -> AsyncIterator[tuple[Batch, frozenset[str]]]:
+        """Batches with the columns that rows give, their key among them, and the names of these."""
+        async for chunk in chunks(rows):
+            for names, some in _groups(chunk, self._check(chunk), frozenset()).items():
+                if missing := set(self.key) - names:
+                    raise ValueError(f"a row gives no {', '.join(sorted(missing))}, its key")
+                used = [each for each in self.fields if each.name in names]
+                yield _batch(used, [[row[each.name] for row in some] for each in used]), names
+
+    def _check(self, chunk: Sequence[Row]) -> frozenset[str]:
+        given = frozenset[str]().union(*chunk)
+        if unknown := given - self.names:
+            raise UnknownField(self.model, unknown, self.names)
+        return given
+
+
+@cache
+def layout(model: type[DeclarativeBase]) -> Layout:
+    """A model's layout. Raises TypeError for one that lies in several tables."""
+    return Layout(model)
+
+
+def _batch(fields: Sequence[_Field], values: Sequence[Sequence[object]]) -> Batch:
+    names, columns = (each.name for each in fields), (each.column for each in fields)
+    return Batch(tuple(names), tuple(columns), values)
+
+
+def _renewal(column: sa.Column[Any], made: sa.ColumnDefault) -> object:
+    if made.is_clause_element:
+        return made.arg
+    value = made.arg(_Parameters()) if made.is_callable else made.arg
+    # Written out: asyncmy takes no parameter after those of the rows.
+    return sa.literal(value, column.type, literal_execute=True)
+
+
+def _field(name: str, column: sa.Column[Any], constant: object) -> _Field:
+    made = column.default
+    if constant is not None:
+        return _Field(name, column, lambda _: constant, served=False)
+    if isinstance(made, sa.ColumnDefault) and made.is_scalar:
+        value: object = made.arg
+        return _Field(name, column, lambda _: value, served=False)
+    if isinstance(made, sa.ColumnDefault) and made.is_callable:
+        return _Field(name, column, made.arg, served=False)
+    counted = column.table.autoincrement_column is column
+    served = column.server_default is not None or made is not None or counted
+    return _Field(name, column, None, served)
+
+
+def _groups(
+    chunk: list[Row],
+    varying: frozenset[str],
+    served: frozenset[str],
+) -> Mapping[frozenset[str], list[Row]]:
+    """The rows by which of these names they give: all in one group, most of the time.
+
+    Rows of different groups change places: within a chunk, and with no more to tell by.
+    """
+    if not varying & served and all(len(row) == len(varying) for row in chunk) or not varying:
+        return {varying: chunk}
+    groups: dict[frozenset[str], list[Row]] = defaultdict(list)
+    for row in chunk:
+        names = (x for x in varying if x in row and (x not in served or row[x] is not None))
+        groups[frozenset(names)].append(row)
+    return groups
