@@ -96,11 +96,14 @@ async def look(url):
                 await session.execute(sa.text("SELECT pg_sleep(30)"))
         except QueryTimeout:
             timeout = "ended"
+        async with database.reader() as session:
+            reader = await session.scalar(sa.text("SHOW statement_timeout"))
         async with database.engine.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
             outside = await connection.scalar(sa.text("SHOW statement_timeout"))
             rows = await connection.scalar(sa.text("SELECT count(*) FROM work"))
-    return {"kept": list(kept.values()), "timeout": timeout, "outside": outside, "rows": rows}
+    told = {"timeout": timeout, "reader": reader, "outside": outside}
+    return told | {"kept": list(kept.values()), "rows": rows}
 
 
 async def prepare(server):
@@ -154,6 +157,7 @@ def test_processes_share_a_pooler_that_keeps_no_statement(render: Render, driver
         "kept": [0] * 5,
         # The limits hold in a transaction, and are gone with it.
         "timeout": "ended",
+        "reader": "5s",
         "outside": "0",
     }
 

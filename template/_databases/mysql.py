@@ -51,8 +51,6 @@ KEYS_PER_STATEMENT = 30_000
 ENGINE_OPTIONS: dict[str, object] = {}
 # For a connection whose statements stand alone.
 AUTOCOMMIT: dict[str, object] = {"isolation_level": "AUTOCOMMIT"}
-# For a reader: a round trip a statement.
-READER: dict[str, object] = AUTOCOMMIT
 # Each statement that changes a table commits: a migration that fails half-way stays half done.
 TRANSACTIONAL_DDL = False
 RENDER_AS_BATCH = False
@@ -157,6 +155,11 @@ def session_settings(settings: DatabaseSettings) -> dict[str, str]:
 def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
     """Have each transaction of an engine begin as its options say."""
     event.listen(engine.sync_engine, "begin", _begin)
+
+
+def reader_options(settings: DatabaseSettings) -> dict[str, object]:
+    """The execution options of a session whose statements stand alone, and only read."""
+    return AUTOCOMMIT
 
 
 def transaction_options(isolation_level: str | None, read_only: bool) -> dict[str, object]:

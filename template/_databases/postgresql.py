@@ -56,8 +56,6 @@ KEYS_PER_STATEMENT = 30_000
 ENGINE_OPTIONS: dict[str, object] = {}
 # For a connection whose statements stand alone.
 AUTOCOMMIT: dict[str, object] = {"isolation_level": "AUTOCOMMIT"}
-# For a reader: a round trip a statement.
-READER: dict[str, object] = AUTOCOMMIT
 TRANSACTIONAL_DDL = True
 RENDER_AS_BATCH = False
 
@@ -150,6 +148,12 @@ def _timeouts(settings: DatabaseSettings) -> dict[str, str]:
         "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout,
     }
     return {name: f"{seconds * 1000:.0f}" for name, seconds in limits.items()}
+
+
+def reader_options(settings: DatabaseSettings) -> dict[str, object]:
+    """The execution options of a session whose statements stand alone, and only read."""
+    # Behind a pooler a limit on time holds in a transaction only.
+    return AUTOCOMMIT if settings.pooler == "none" else {"postgresql_readonly": True}
 
 
 def transaction_options(isolation_level: str | None, read_only: bool) -> dict[str, object]:

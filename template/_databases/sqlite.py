@@ -58,8 +58,6 @@ KEYS_PER_STATEMENT = 30_000
 ENGINE_OPTIONS: dict[str, object] = {"isolation_level": "AUTOCOMMIT"}
 # For a connection whose statements stand alone.
 AUTOCOMMIT: dict[str, object] = {"sqlite_begin": None}
-# For a reader: the database refuses writes.
-READER: dict[str, object] = {**AUTOCOMMIT, "sqlite_query_only": True}
 TRANSACTIONAL_DDL = True
 # SQLite changes a table by making another: https://alembic.sqlalchemy.org/en/latest/batch.html
 RENDER_AS_BATCH = True
@@ -107,6 +105,11 @@ def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
     event.listen(engine.sync_engine, "connect", _connect)
     event.listen(engine.sync_engine, "begin", _begin)
     event.listen(engine.sync_engine, "invalidate", _invalidate)
+
+
+def reader_options(settings: DatabaseSettings) -> dict[str, object]:
+    """The execution options of a session whose statements stand alone, and only read."""
+    return {**AUTOCOMMIT, "sqlite_query_only": True}
 
 
 def transaction_options(isolation_level: str | None, read_only: bool) -> dict[str, object]:

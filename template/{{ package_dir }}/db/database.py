@@ -152,7 +152,8 @@ class Database:
         Raises ReadOnly for what needs a transaction: a flush, a statement that writes, FOR UPDATE,
         a savepoint, a server-side cursor. Several reads that must agree need one too.
         """
-        async with self._opened(dialect.READER, reader=True, replica=True) as session:
+        options = dialect.reader_options(self.settings)
+        async with self._opened(options, reader=True, replica=True) as session:
             yield session
             # What was added and never flushed would be lost without a word.
             session.sync_session.flush()
