@@ -4,6 +4,7 @@ import ast
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import yaml
 from harness import DRIVERS, Project, Template, is_ours
 
@@ -137,3 +138,27 @@ def _offers(source: str) -> dict[str, str]:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             offered |= {target.id: "" for target in targets if isinstance(target, ast.Name)}
     return {name: what for name, what in offered.items() if not name.startswith("_")}
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_migration_that_is_written_for_a_new_column_needs_nothing_of_the_service(
+    render: Render, driver: str
+) -> None:
+    project = render(driver=driver)
+    models = project["src/shop/models.py"].replace(
+        "from enum", "from datetime import datetime\nfrom enum"
+    )
+    tag = "    name: Mapped[str] = mapped_column(sa.String(50), unique=True)\n"
+    assert tag in models
+    project["src/shop/models.py"] = models.replace(
+        tag, f"{tag}    seen_at: Mapped[datetime | None]\n"
+    )
+    revise = "alembic revision --autogenerate --rev-id 0002 -m seen"
+    project.run_on_a_database(
+        "alembic upgrade head", revise, "alembic upgrade head", "alembic check"
+    )
+    (path,) = [path for path in project.tree if path.endswith("_0002_seen.py")]
+    assert "seen_at" in project[path]
+    # It outlives the code that it was made from.
+    assert "shop" not in project[path]
