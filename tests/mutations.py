@@ -251,4 +251,58 @@ MUTATIONS = [
         '"alembic>=1.13"',
         "tests/db/test_requirements.py::test_what_the_project_asks_for_is_new_enough",
     ),
+    # The way to the server.
+    Mutation(
+        "src/shop/db/driver.py",
+        'await connection.execute("SELECT")',
+        'await connection.execute("")',
+        "tests/db/test_engine.py::test_the_password_is_asked_for_at_each_new_connection",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/engine.py",
+        "            raise exc.InvalidatePoolError from error\n",
+        "            logger.debug(error)\n",
+        "tests/db/test_engine.py::test_the_pool_replaces_connections_that_the_network_cut",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/driver.py",
+        '"command_timeout": settings.command_timeout or None',
+        '"command_timeout": None',
+        "tests/db/test_engine.py::test_a_server_that_falls_silent_in_a_transaction_is_noticed",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/driver.py",
+        "call_later(self.patience, hang_up, self)",
+        "call_later(600, hang_up, self)",
+        "tests/db/test_engine.py::test_a_server_that_falls_silent_in_a_transaction_is_noticed",
+        "psycopg",
+    ),
+    Mutation(
+        "src/shop/db/engine.py",
+        "(self._settings.slow_query_threshold or math.inf)",
+        "0",
+        "tests/db/test_engine.py::test_a_slow_statement_is_logged_without_its_parameters",
+    ),
+    Mutation(
+        "src/shop/db/settings.py",
+        'if "url" in given:',
+        "if not given:",
+        "tests/db/test_settings.py::"
+        "test_a_url_that_a_program_gives_takes_no_part_from_the_environment",
+    ),
+    Mutation(
+        "src/shop/db/settings.py",
+        "    PlainSerializer(URL.render_as_string, return_type=str),\n",
+        "",
+        "tests/db/test_settings.py::test_no_secret_is_shown",
+    ),
+    Mutation(
+        "src/shop/db/tls.py",
+        'return "verify-full" if mode == "require" and bound else mode',
+        "return mode",
+        "tests/db/test_settings.py::test_the_words_of_a_providers_url_are_understood",
+    ),
 ]
