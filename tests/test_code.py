@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import DRIVERS, PROGRAMS, Answers, Project, Template, pairwise
+from harness import DRIVERS, PROGRAMS, Answers, Project, Template, is_ours, pairwise
 
 Ask = Callable[..., Answers]
 Render = Callable[..., Project]
@@ -83,6 +83,21 @@ def test_a_service_asks_its_type_checkers_to_be_strict(render: Render) -> None:
     tools = tomllib.loads(render()["pyproject.toml"])["tool"]
     assert tools["mypy"]["strict"] is True
     assert tools["pyright"]["typeCheckingMode"] == "strict"
+
+
+def test_a_project_that_is_formatted_otherwise_leaves_the_layer_as_it_is(render: Render) -> None:
+    project = render()
+    before = {path: text for path, text in project.contents().items() if is_ours(path)}
+    models = project["src/shop/models.py"]
+    project["ruff.toml"] = """
+line-length = 120
+format.quote-style = "single"
+lint.select = ["ALL"]
+"""
+    project.run("ruff", "check", "--no-cache", "--fix", "--unsafe-fixes", "--exit-zero")
+    project.run("ruff", "format", "--no-cache")
+    assert {path: project[path] for path in before} == before
+    assert project["src/shop/models.py"] != models
 
 
 @pytest.mark.parametrize("name", PROJECT_NAMES.values(), ids=PROJECT_NAMES)

@@ -1,13 +1,15 @@
 """A rendered service works: its own tests, its migrations, and its words for what goes wrong."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 
 import pytest
-from harness import DRIVERS, PROGRAMS, SERVER_DRIVERS, Project
+from harness import DRIVERS, PROGRAMS, SERVER_DRIVERS, Project, is_ours
 from samples import SAMPLES
 
 Render = Callable[..., Project]
@@ -35,6 +37,52 @@ def test_a_service_passes_its_own_tests(render: Render, answers: dict[str, str])
 
 
 @pytest.mark.server
+# Which driver it is makes no difference to what is missing then.
+@pytest.mark.parametrize("driver", ["aiosqlite", "asyncpg"])
+def test_the_layers_own_tests_pass_when_every_seed_is_deleted(render: Render, driver: str) -> None:
+    project = render(driver=driver)
+    for path in project.tree:
+        # Without a mode of its own pytest-asyncio is strict.
+        if not is_ours(path):
+            del project[path]
+    project.run("pytest", "-q", "tests/db")
+
+
+@pytest.mark.parametrize("time", range(5))
+def test_a_run_that_is_killed_leaves_neither_a_server_nor_a_file(
+    render: Render, tmp_path: Path, time: int
+) -> None:
+    project = render(driver="asyncpg")
+    before, temporary = project.tree, tmp_path / "temporary"
+    temporary.mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    project["tests/test_hang.py"] = f"""
+from shop.db import Database
+
+async def test_hangs(database: Database) -> None:
+    with open({str(tmp_path / "pipe")!r}, "w") as pipe:
+        pipe.write(str(database.settings.url.port))
+    while True:
+        pass
+"""
+    environment = os.environ | {"TMPDIR": str(temporary), "PYTHONPATH": str(project.import_path)}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1"}
+    command = [str(PROGRAMS / "pytest"), "-q", "-p", "no:cacheprovider", "tests/test_hang.py"]
+    with subprocess.Popen(command, cwd=project.root, env=environment) as run:
+        port = int((tmp_path / "pipe").read_text())
+        run.kill()
+    deadline = monotonic() + 30
+    while _listens(port) or list(temporary.glob("server-*")):
+        assert monotonic() < deadline, f"port {port}, {list(temporary.iterdir())}"
+    del project["tests/test_hang.py"]
+    assert project.tree == before
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_its_migrations_make_what_its_models_say_and_can_be_undone(
     render: Render, driver: str
