@@ -59,6 +59,9 @@ def error_code(error: BaseException) -> str | None:
 
 def diagnostics(error: BaseException) -> dict[str, str]:
     """What the server tells of an error, by name: `constraint_name`, `message_detail`, ..."""
+    # asyncpg sees it by itself, and SQLAlchemy then has no error of the server's to tell of.
+    if type(error).__name__ == "InvalidCachedStatementError":
+        return {"source_function": "RevalidateCachedQuery"}
     # SQLAlchemy wraps asyncpg's errors; a COPY on the raw connection raises them bare.
     source = getattr(error, "driver_exception", error)
     told = {

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 
 import pytest
@@ -10,8 +11,9 @@ from sqlalchemy import event
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from . import db
+from . import db, dialect
 from .models import Author
+from .proxy import proxy
 
 count_authors = sa.select(sa.func.count(Author.id))
 
@@ -160,6 +162,25 @@ async def test_a_cancelled_unit_leaves_the_pool_whole(fresh_database: db.Databas
             await task
     assert fresh_database.pool_status().in_use == 0
     assert await emails(fresh_database) == []
+
+
+@pytest.mark.skipif(dialect.RENDER_AS_BATCH, reason="there is no network to lose a reply in")
+async def test_a_commit_whose_reply_is_lost_is_not_done_again(fresh_database: db.Database) -> None:
+    attempts: list[int] = []
+
+    async def work(session: AsyncSession) -> None:
+        attempts.append(1)
+        author(session)
+
+    async with proxy(fresh_database.settings.url) as (network, url):
+        settings = fresh_database.settings.model_copy(update={"url": url})
+        async with db.Database(settings) as database:
+            at_commit(database, network.lose_the_next_reply)
+            with pytest.raises(db.CommitUnknown):
+                await database.run(work)
+            assert database.pool_status().in_use == 0
+    assert len(attempts) == 1
+    assert await emails(fresh_database) == ["ada@example.com"]
 
 
 async def test_an_error_that_was_swallowed_does_not_pass_for_a_commit(
@@ -448,3 +469,21 @@ def test_a_second_event_loop_is_refused(database_server: sa.URL) -> None:
 
     asyncio.run(open_it())
     asyncio.run(use_it())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+async def test_a_forked_process_is_refused_and_may_open_its_own(
+    fresh_database: db.Database,
+) -> None:
+    assert await emails(fresh_database) == []
+    child = os.fork()
+    if not child:
+        # Whatever happens, the child must not go on with the tests.
+        try:
+            with pytest.raises(RuntimeError, match="forked"):
+                assert fresh_database.engine
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    assert (await asyncio.to_thread(os.waitpid, child, 0))[1] == 0
+    assert await emails(fresh_database) == []

@@ -1,0 +1,115 @@
+"""Each failure has one name, whichever driver tells of it, and the driver's own error behind it."""
+
+import asyncio
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from . import db, dialect
+from .models import Author
+
+COUNT = sa.select(sa.func.count(Author.id))
+
+
+async def test_a_violation_is_caught_by_its_name_and_as_sqlalchemys(session: AsyncSession) -> None:
+    session.add(Author(email="ada@example.com"))
+    await session.flush()
+    for kind in (db.UniqueViolation, IntegrityError, db.ConstraintViolation, db.DatabaseError):
+        with pytest.raises(kind):
+            async with session.begin_nested():
+                session.add(Author(email="ada@example.com"))
+    assert await session.scalar(COUNT) == 1
+
+
+async def test_an_error_has_the_drivers_as_its_cause_and_tells_no_value(
+    session: AsyncSession,
+) -> None:
+    session.add(Author(email="ada@example.com"))
+    await session.flush()
+    with pytest.raises(db.UniqueViolation) as raised:
+        session.add(Author(email="ada@example.com"))
+        await session.flush()
+    error = raised.value
+    assert error.fields == ("email",)
+    assert error.constraint == "uq_probe_authors_email"
+    assert error.__cause__ is not None and error.orig is error.__cause__
+    assert "ada@example.com" not in f"{error} {error!r}"
+
+
+async def test_a_constraint_that_is_deferred_until_the_commit(fresh_database: db.Database) -> None:
+    if fresh_database.settings.url.drivername.startswith("mysql"):
+        pytest.skip("MySQL defers no constraint")
+    metadata = sa.MetaData(naming_convention=db.base.NAMING_CONVENTION)
+    sa.Table("probe_parents", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    parent = sa.ForeignKey("probe_parents.id", deferrable=True, initially="DEFERRED")
+    children = sa.Table("probe_children", metadata, sa.Column("parent_id", parent))
+    async with fresh_database.engine.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+    called: list[str] = []
+    with pytest.raises(db.ForeignKeyViolation):
+        async with fresh_database.transaction() as session:
+            await session.execute(children.insert(), {"parent_id": 1})
+            db.on_commit(session, lambda: called.append("committed"))
+    assert called == []
+    assert fresh_database.pool_status().in_use == 0
+    async with fresh_database.session() as session:
+        assert (await session.execute(sa.select(children))).all() == []
+
+
+@pytest.mark.skipif(dialect.RENDER_AS_BATCH, reason="in SQLite one writer waits for the other")
+async def test_of_two_that_wait_for_each_other_one_is_replayed(fresh_database: db.Database) -> None:
+    async with fresh_database.transaction() as session:
+        session.add_all([Author(email="ada"), Author(email="bob")])
+    both = asyncio.Barrier(2)
+    attempts: list[str] = []
+
+    async def rename(session: AsyncSession, first: str, second: str) -> None:
+        attempts.append(first)
+        for email in (first, second):
+            await session.execute(sa.update(Author).where(Author.email == email).values(name=first))
+            if len(attempts) == 2 and email == first:
+                await both.wait()
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(
+            fresh_database.run(lambda session: rename(session, "ada", "bob")),
+            fresh_database.run(lambda session: rename(session, "bob", "ada")),
+        )
+    assert len(attempts) == 3
+
+
+async def test_a_table_that_changed_under_a_prepared_statement_is_read_anew(
+    fresh_database: db.Database,
+) -> None:
+    async def read(session: AsyncSession) -> int:
+        return len((await session.execute(sa.text("SELECT * FROM probe_authors"))).keys())
+
+    # More often than it takes any driver to prepare a statement.
+    before = [await fresh_database.run(read) for _ in range(10)]
+    async with db.Database(fresh_database.settings) as other, other.engine.begin() as connection:
+        await connection.execute(sa.text("ALTER TABLE probe_authors ADD COLUMN age INTEGER"))
+    after = [await fresh_database.run(read) for _ in range(3)]
+    assert after == [before[0] + 1] * 3
+
+
+async def test_a_pool_with_nothing_left_says_so(fresh_database: db.Database) -> None:
+    small = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.05}
+    settings = fresh_database.settings.model_copy(update=small)
+    async with db.Database(settings) as database, database.session() as session:
+        await session.connection()
+        with pytest.raises(db.PoolExhausted, match="DATABASE_POOL_SIZE"):
+            async with database.session() as another:
+                await another.connection()
+
+
+@pytest.mark.skipif(dialect.RENDER_AS_BATCH, reason="SQLite makes the file")
+async def test_a_database_that_is_not_there_is_unavailable(fresh_database: db.Database) -> None:
+    url = fresh_database.settings.url.set(database="missing")
+    settings = fresh_database.settings.model_copy(update={"url": url})
+    async with db.Database(settings) as database:
+        with pytest.raises(db.Unavailable, match="DATABASE_URL"):
+            async with database.transaction() as session:
+                await session.connection()
+        assert not (await database.ping()).ok

@@ -1,0 +1,127 @@
+"""What a reader is for, and what it refuses rather than break in silence."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from . import db
+from .models import Author
+
+
+async def _flush(session: AsyncSession) -> None:
+    session.add(Author(email="ada@example.com"))
+    await session.flush()
+
+
+async def _change(session: AsyncSession) -> None:
+    author = await session.scalar(sa.select(Author))
+    assert author
+    author.name = "Grace"
+    await session.scalar(sa.select(Author.id))
+
+
+async def _insert(session: AsyncSession) -> None:
+    await session.execute(sa.insert(Author).values(email="ada@example.com"))
+
+
+async def _update(session: AsyncSession) -> None:
+    await session.execute(sa.update(Author).values(name="Grace"))
+
+
+async def _delete(session: AsyncSession) -> None:
+    await session.execute(sa.delete(Author))
+
+
+async def _text(session: AsyncSession) -> None:
+    await session.execute(sa.text("  -- a comment\n DELETE FROM probe_authors"))
+
+
+async def _lock(session: AsyncSession) -> None:
+    await db.Repository[Author](session).find_one(Author.email == "ada@example.com")
+    await session.scalars(sa.select(Author).with_for_update())
+
+
+async def _savepoint(session: AsyncSession) -> None:
+    async with session.begin_nested():
+        pass
+
+
+async def _cursor(session: AsyncSession) -> None:
+    await session.stream(sa.select(Author))
+
+
+async def _callback(session: AsyncSession) -> None:
+    db.on_commit(session, lambda: None)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [_flush, _change, _insert, _update, _delete, _text, _lock, _savepoint, _cursor, _callback],
+)
+async def test_what_autocommit_would_break_is_refused(
+    fresh_database: db.Database, work: Callable[[AsyncSession], Awaitable[None]]
+) -> None:
+    async with fresh_database.transaction() as session:
+        session.add(Author(email="grace@example.com"))
+    with pytest.raises(db.ReadOnly, match=r"needs `async with database\.transaction\(\)"):
+        async with fresh_database.reader() as session:
+            await work(session)
+    async with fresh_database.reader() as session:
+        found = (await session.execute(sa.select(Author.email, Author.name))).all()
+    assert [tuple(row) for row in found] == [("grace@example.com", "Ada")]
+
+
+async def test_what_was_added_and_forgotten_is_refused(fresh_database: db.Database) -> None:
+    with pytest.raises(db.ReadOnly, match="a flush"):
+        async with fresh_database.reader() as session:
+            session.add(Author(email="ada@example.com"))
+
+
+async def test_reads_go_through(database: db.Database) -> None:
+    async with database.transaction() as session:
+        author = await db.Repository[Author](session).create(email="ada@example.com")
+    async with database.reader() as session:
+        authors = db.Repository[Author](session)
+        assert await authors.get(author.id)
+        assert await authors.count() == 1
+        assert await session.scalar(sa.text("SELECT 1")) == 1
+        assert await session.scalar(sa.text("SELECT 1 UNION SELECT 1")) == 1
+
+
+async def test_a_read_takes_one_round_trip(fresh_database: db.Database) -> None:
+    sent: list[str] = []
+    engine = fresh_database.engine.sync_engine
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    async with fresh_database.reader() as session:
+        await session.scalar(sa.select(Author.id))
+    event.listen(engine, "before_cursor_execute", note)
+    for _ in range(2):
+        async with fresh_database.reader() as session:
+            await session.scalar(sa.select(Author.id))
+    assert len(sent) == 2
+
+
+async def test_a_write_that_follows_a_reader_on_its_connection_goes_through(
+    fresh_database: db.Database,
+) -> None:
+    for number in range(3):
+        async with fresh_database.reader() as session:
+            await session.scalar(sa.select(Author.id))
+        async with fresh_database.transaction(read_only=True) as session:
+            await session.scalar(sa.select(Author.id))
+        async with fresh_database.transaction() as session:
+            session.add(Author(email=f"{number}@example.com"))
+
+
+async def test_a_reader_holds_no_transaction_open(fresh_database: db.Database) -> None:
+    async with fresh_database.reader() as reader:
+        assert await reader.scalar(sa.select(sa.func.count(Author.id))) == 0
+        async with fresh_database.transaction() as session:
+            session.add(Author(email="ada@example.com"))
+        assert await reader.scalar(sa.select(sa.func.count(Author.id))) == 1
