@@ -44,7 +44,7 @@ async def test_a_constraint_that_is_deferred_until_the_commit(fresh_database: db
     metadata = sa.MetaData(naming_convention=db.base.NAMING_CONVENTION)
     sa.Table("probe_parents", metadata, sa.Column("id", sa.Integer, primary_key=True))
     parent = sa.ForeignKey("probe_parents.id", deferrable=True, initially="DEFERRED")
-    children = sa.Table("probe_children", metadata, sa.Column("parent_id", parent))
+    children = sa.Table("probe_children", metadata, sa.Column("parent_id", sa.Integer, parent))
     async with fresh_database.engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
     called: list[str] = []

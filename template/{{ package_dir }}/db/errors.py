@@ -69,6 +69,9 @@ class ConstraintViolation(DatabaseError, exc.IntegrityError):
         what = ", ".join(self.fields) or "the row"
         return f"{self.problem}: {what}" + (f" ({self.constraint})" if self.constraint else "")
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
 
 class UniqueViolation(ConstraintViolation):
     """The value is taken; a web service answers 409 and names the fields."""
