@@ -6,7 +6,10 @@ from contextlib import contextmanager
 
 import pytest
 
-_MANAGES_A_TRANSACTION = re.compile(r"\s*(BEGIN|SAVEPOINT|RELEASE|ROLLBACK|COMMIT|SET|PRAGMA)\b")
+_MANAGES_A_TRANSACTION = re.compile(
+    # The last is how a transaction behind a pooler begins.
+    r"\s*(BEGIN|SAVEPOINT|RELEASE|ROLLBACK|COMMIT|SET|PRAGMA|SELECT set_config)\b"
+)
 
 
 class QueryLog:
