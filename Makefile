@@ -30,12 +30,13 @@ samples: $(VENV)/ready ## render, lint, type, migrate and test the samples, or t
 lint: $(VENV)/ready ## the checks of the template's own Python
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pyright
 
-servers: ## the database servers that do not come from PyPI, by apt, as root
+SERVERS := mariadb-server pgbouncer postgresql
+servers: ## the servers that do not come from PyPI (PostgreSQL with TLS among them), by apt, as root
 	@if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
-		echo "Nothing was installed: as root on Debian this installs mariadb-server and pgbouncer."; \
+		echo "Nothing was installed: as root on Debian this installs $(SERVERS)."; \
 	else \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
-			--no-install-recommends mariadb-server pgbouncer; \
+			--no-install-recommends $(SERVERS); \
 	fi
 
 clean: ## remove what the other targets made
