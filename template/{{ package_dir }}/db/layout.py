@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from inspect import signature
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,26 +30,25 @@ class _Field:
 
     name: str
     column: sa.Column[Any]
-    default: Callable[[Any], object] | None
+    # For so many rows at once: a call for each value costs more than the value.
+    default: Callable[[Sequence[Row]], list[object]] | None
     # Left to the database where a row gives no value.
     served: bool
 
-    def values(self, rows: Sequence[Row]) -> list[object]:
-        name, default = self.name, self.default
+    def values(self, rows: Sequence[Row], given: Collection[str]) -> list[object]:
+        absent: object = None
         if self.column.type.should_evaluate_none:
             # For JSON None is a value of its own; what is not given is SQL's NULL.
-            absent: object = sa.null()
-            found = [row.get(name, absent) for row in rows]
-        else:
-            absent = None
-            found = [row.get(name) for row in rows]
-        if default is None:
-            return found
-        context = _Parameters()
-        for index, value in enumerate(found):
-            if value is absent:
-                context.row = rows[index]
-                found[index] = default(context)
+            absent = sa.null()
+        if self.name not in given:
+            return [absent] * len(rows) if self.default is None else self.default(rows)
+        name = self.name
+        found = [row.get(name, absent) for row in rows]
+        if self.default is not None:
+            missing = [index for index, value in enumerate(found) if value is absent]
+            defaults = self.default([rows[index] for index in missing])
+            for index, value in zip(missing, defaults, strict=True):
+                found[index] = value
         return found
 
 
@@ -114,7 +114,7 @@ class Layout:
             varying = given if alike else given & self.served
             for names, some in _groups(chunk, varying, self.served).items():
                 used = [each for each in self.fields if not each.served or each.name in names]
-                yield _batch(used, [each.values(some) for each in used]), names
+                yield _batch(used, [each.values(some, given) for each in used]), names
 
     async def updates(self, rows: Rows) -> AsyncIterator[tuple[Batch, frozenset[str]]]:
         """Batches with the columns that rows give, their key among them, and the names of these."""
@@ -143,6 +143,18 @@ def _batch(fields: Sequence[_Field], values: Sequence[Sequence[object]]) -> Batc
     return Batch(tuple(names), tuple(columns), values)
 
 
+def _maker(function: Callable[..., object]) -> Callable[[Sequence[Row]], list[object]]:
+    # SQLAlchemy wraps a function that asks for no context, and one that tells nothing of itself.
+    plain = getattr(function, "__wrapped__", None)
+    try:
+        asks = not callable(plain) or bool(signature(plain).parameters)
+    except ValueError:
+        asks = False
+    if callable(plain) and not asks:
+        return lambda rows: [plain() for _ in rows]
+    return lambda rows: [function(_Parameters(row)) for row in rows]
+
+
 def _renewal(column: sa.Column[Any], made: sa.ColumnDefault) -> object:
     if made.is_clause_element:
         return made.arg
@@ -154,12 +166,12 @@ def _renewal(column: sa.Column[Any], made: sa.ColumnDefault) -> object:
 def _field(name: str, column: sa.Column[Any], constant: object) -> _Field:
     made = column.default
     if constant is not None:
-        return _Field(name, column, lambda _: constant, served=False)
+        return _Field(name, column, lambda rows: [constant] * len(rows), served=False)
     if isinstance(made, sa.ColumnDefault) and made.is_scalar:
         value: object = made.arg
-        return _Field(name, column, lambda _: value, served=False)
+        return _Field(name, column, lambda rows: [value] * len(rows), served=False)
     if isinstance(made, sa.ColumnDefault) and made.is_callable:
-        return _Field(name, column, made.arg, served=False)
+        return _Field(name, column, _maker(made.arg), served=False)
     counted = column.table.autoincrement_column is column
     served = column.server_default is not None or made is not None or counted
     return _Field(name, column, None, served)

@@ -42,8 +42,11 @@ class Batch:
         """The rows as the driver takes them: each value adapted as its column's type does it."""
         adapted = list(self.values)
         for index, column in enumerate(self.columns):
-            if process := column.type.dialect_impl(dialect).bind_processor(dialect):
+            process = column.type.dialect_impl(dialect).bind_processor(dialect)
+            if process and column.type.should_evaluate_none:
                 adapted[index] = [process(value) for value in adapted[index]]
+            elif process:
+                adapted[index] = [x if x is None else process(x) for x in adapted[index]]
         return list(zip(*adapted, strict=True))
 
     def by_key(self) -> Iterator[tuple[object, Mapping[str, object]]]:
