@@ -130,6 +130,10 @@ async def insert_rows(connection: AsyncConnection, table: sa.TableClause, batch:
     name = ".".join(quote(part) for part in (table.schema, table.name) if part)
     columns = ", ".join(quote(column.name) for column in batch.columns)
     copying = f"COPY {name} ({columns}) FROM STDIN".encode()
-    async with raw.cursor() as cursor, cursor.copy(copying) as copy:
-        for row in batch.tuples(connection.dialect):
-            await copy.write_row(row)
+    try:
+        async with raw.cursor() as cursor, cursor.copy(copying) as copy:
+            for row in batch.tuples(connection.dialect):
+                await copy.write_row(row)
+    except psycopg.DataError as error:
+        # A value that psycopg itself refuses has no code of the server's.
+        raise sa.exc.DataError("COPY", None, error, hide_parameters=True) from error
