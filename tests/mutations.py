@@ -305,4 +305,30 @@ MUTATIONS = [
         "return mode",
         "tests/db/test_settings.py::test_the_words_of_a_providers_url_are_understood",
     ),
+    # Migrations.
+    Mutation(
+        "src/shop/db/dialect.py",
+        'await connection.exec_driver_sql("PRAGMA foreign_keys = OFF")',
+        'await connection.exec_driver_sql("PRAGMA foreign_keys = ON")',
+        "tests/db/test_migrations.py::test_a_table_that_is_changed_keeps_the_rows_that_refer_to_it",
+    ),
+    Mutation(
+        "src/shop/db/migrate.py",
+        "transactional_ddl=dialect.TRANSACTIONAL_DDL",
+        "transactional_ddl=False",
+        "tests/db/test_migrations.py::test_a_migration_that_fails_leaves_nothing",
+    ),
+    Mutation(
+        "src/shop/db/dialect.py",
+        "while not await side.scalar(sa.select(sa.func.pg_try_advisory_lock(_MIGRATION_LOCK))):",
+        "while False:",
+        "tests/db/test_migrations.py::test_a_migration_waits_for_another_and_not_for_ever",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/migrate.py",
+        "elif connection is not None:",
+        "elif False:",
+        "tests/db/test_migrations.py::test_a_program_hands_its_own_connection_in",
+    ),
 ]

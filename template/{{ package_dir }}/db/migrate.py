@@ -25,7 +25,7 @@ def run(metadata: sa.MetaData | Sequence[sa.MetaData]) -> None:
     ValueError if there is a pooler, and no DATABASE_MIGRATION_URL that leads past it.
     """
     config = context.config
-    if config.cmd_opts and config.config_file_name:
+    if config.cmd_opts and config.config_file_name and config.file_config.has_section("loggers"):
         fileConfig(config.config_file_name, disable_existing_loggers=False)
     connection: sa.Connection | None = config.attributes.get("connection")
     settings: DatabaseSettings = config.attributes.get("settings") or DatabaseSettings()

@@ -1,0 +1,167 @@
+"""Migrations: one process at a time, whole or not at all, and without losing a row."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.exc import DBAPIError
+
+from . import db, dialect, testing
+
+ENVIRONMENT = f"""
+from {db.__name__} import migrate
+from {db.__name__}.base import metadata
+migrate.run(metadata)
+"""
+
+REVISION = """
+import sqlalchemy as sa
+from alembic import op
+revision = {revision!r}
+down_revision = {down_revision!r}
+def upgrade():
+    {upgrade}
+def downgrade():
+    pass
+"""
+
+CREATE = """
+    op.create_table(
+        "parents",
+        sa.Column("id", sa.Integer(), primary_key=True, autoincrement=False),
+        sa.Column("name", sa.String(20)),
+    )
+    op.create_table(
+        "children",
+        sa.Column("id", sa.Integer(), primary_key=True, autoincrement=False),
+        sa.Column("parent_id", sa.Integer()),
+        sa.ForeignKeyConstraint(["parent_id"], ["parents.id"], "fk_parent", ondelete="CASCADE"),
+    )
+"""
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def settings(database_server: sa.URL) -> AsyncGenerator[db.DatabaseSettings]:
+    """An empty database."""
+    async with testing.temporary_database(database_server) as settings:
+        yield settings
+
+
+@pytest.fixture
+def config(tmp_path: Path, settings: db.DatabaseSettings) -> Config:
+    """An Alembic environment of one revision, which makes two tables."""
+    (tmp_path / "versions").mkdir()
+    (tmp_path / "env.py").write_text(ENVIRONMENT)
+    ini = tmp_path / "alembic.ini"
+    ini.write_text("[alembic]\nscript_location = %(here)s\npath_separator = os\n")
+    config = Config(ini)
+    config.attributes["settings"] = settings
+    revise(config, "1", CREATE)
+    return config
+
+
+def revise(config: Config, revision: str, upgrade: str) -> None:
+    """Add a revision after the one before."""
+    assert config.config_file_name
+    before = str(int(revision) - 1) if revision > "1" else None
+    text = REVISION.format(revision=revision, down_revision=before, upgrade=upgrade)
+    (Path(config.config_file_name).parent / "versions" / f"{revision}.py").write_text(text)
+
+
+async def upgrade(config: Config) -> None:
+    # In a thread, since env.py runs an event loop of its own.
+    await asyncio.to_thread(command.upgrade, config, "head")
+
+
+async def tables(settings: db.DatabaseSettings) -> set[str]:
+    async with db.Database(settings) as database, database.engine.connect() as connection:
+        names = await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names())
+    return {*names} - {"alembic_version"}
+
+
+async def test_processes_that_start_at_once_take_turns(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    url = settings.url.render_as_string(hide_password=False)
+    environment = {name: x for name, x in os.environ.items() if not name.startswith("DATABASE_")}
+    environment |= {"DATABASE_URL": url, "DATABASE_MIGRATION_URL": url}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    started = [
+        await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "alembic", "-c", str(config.config_file_name), "upgrade", "head"),
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        for _ in range(4)
+    ]
+    outputs = await asyncio.gather(*(process.communicate() for process in started))
+    failed = [process.returncode for process in started if process.returncode]
+    assert not failed, outputs
+    assert await tables(settings) == {"parents", "children"}
+
+
+async def test_a_migration_that_fails_leaves_nothing(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    if not dialect.TRANSACTIONAL_DDL:
+        pytest.skip("this database commits each statement that changes a table")
+    revise(config, "2", 'op.drop_table("children"); op.execute("SELECT nothing FROM nowhere")')
+    with pytest.raises(DBAPIError):
+        await upgrade(config)
+    assert await tables(settings) == set()
+
+
+async def test_a_table_that_is_changed_keeps_the_rows_that_refer_to_it(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    await upgrade(config)
+    async with db.Database(settings) as database, database.transaction() as session:
+        await session.execute(sa.text("INSERT INTO parents (id, name) VALUES (1, 'a')"))
+        await session.execute(sa.text("INSERT INTO children (id, parent_id) VALUES (1, 1)"))
+    # SQLite makes another table and drops this one, which would delete its children.
+    revise(
+        config,
+        "2",
+        'with op.batch_alter_table("parents") as batch:\n'
+        '        batch.alter_column("name", existing_type=sa.String(20), type_=sa.String(99))',
+    )
+    await upgrade(config)
+    async with db.Database(settings) as database, database.session() as session:
+        assert await session.scalar(sa.text("SELECT count(*) FROM children")) == 1
+
+
+async def test_a_migration_waits_for_another_and_not_for_ever(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    config.attributes["settings"] = settings.model_copy(update={"migration_timeout": 0.2})
+    engine = db.create_engine(settings)
+    async with (
+        dialect.migration_connection(engine, 1) as connection,
+        connection.begin(),
+    ):
+        with pytest.raises((TimeoutError, db.LockTimeout)):
+            await upgrade(config)
+    await engine.dispose()
+    assert await tables(settings) == set()
+
+
+async def test_a_program_hands_its_own_connection_in(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    def migrate(connection: sa.Connection) -> None:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+    # Inside a running event loop, where env.py could not start one.
+    async with db.Database(settings) as database, database.engine.begin() as connection:
+        await connection.run_sync(migrate)
+    assert await tables(settings) == {"parents", "children"}
