@@ -57,7 +57,9 @@ given, name = os.environ.get("TEST_DATABASE_URL"), f"commands_{{uuid.uuid4().hex
 server = contextlib.nullcontext(make_url(given)) if given else dialect.temporary_server()
 with server as place:
     url = asyncio.run(dialect.create_database(place, name))
-    environment = os.environ | {{"DATABASE_URL": url.render_as_string(hide_password=False)}}
+    # The second for those who generated with a pooler: there is none here.
+    names = ("DATABASE_URL", "DATABASE_MIGRATION_URL")
+    environment = os.environ | dict.fromkeys(names, url.render_as_string(hide_password=False))
     try:
         for command in sys.argv[1:]:
             if subprocess.run(shlex.split(command), env=environment).returncode:

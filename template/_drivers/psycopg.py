@@ -13,6 +13,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.abc import RV, PQGen
 from psycopg.rows import TupleRow
+from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .rows import Batch, needs_sql
@@ -136,4 +137,4 @@ async def insert_rows(connection: AsyncConnection, table: sa.TableClause, batch:
                 await copy.write_row(row)
     except psycopg.DataError as error:
         # A value that psycopg itself refuses has no code of the server's.
-        raise sa.exc.DataError("COPY", None, error, hide_parameters=True) from error
+        raise DataError("COPY", None, error, hide_parameters=True) from error

@@ -102,8 +102,10 @@ async def test_the_password_is_asked_for_at_each_new_connection(
         asked.append("later")
         return ""
 
+    # Without a pool each session would be another connection.
+    settings = fresh_database.settings.model_copy(update={"pool_size": 2})
     for source in (password, later):
-        async with db.Database(fresh_database.settings, password=source) as database:
+        async with db.Database(settings, password=source) as database:
             async with database.session() as first, database.session() as second:
                 await first.scalar(ONE)
                 await second.scalar(ONE)
