@@ -3,12 +3,16 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
+import faults
 import pytest
 from harness import Answers, Project, Template, isolate_git, missing_server
 
 isolate_git()
+
+# What is laid into a rendered service is collected there.
+collect_ignore = ["rendered"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,8 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how much was left out, and why: a green run must not look like a whole one."""
-    reports: list[pytest.TestReport] = terminalreporter.stats.get("skipped", [])
+    """Say what was survived, and how much was left out: no green run must look like a whole one."""
+    stats: dict[str, list[pytest.TestReport]] = terminalreporter.stats
+    ended = [*stats.get("passed", []), *stats.get("failed", [])]
+    told = [value for report in ended for name, value in report.user_properties if name == "fault"]
+    if told:
+        for line in faults.table(faults.Fault(*fault) for fault in cast("list[list[Any]]", told)):
+            terminalreporter.write_line(line)
+    reports = stats.get("skipped", [])
     reasons = Counter(
         str(report.longrepr[2]) for report in reports if isinstance(report.longrepr, tuple)
     )

@@ -1,22 +1,45 @@
-"""Faults, on the real database of each driver: how many were survived is printed by the run."""
+"""Faults on the real database of each driver, many times over: the run says what was survived."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+import faults
 import pytest
 from harness import DRIVERS, Project
 
 Render = Callable[..., Project]
-RENDERED = Path(__file__).parent / "rendered"
+Note = Callable[[str, object], None]
 
 
+@pytest.mark.server
+@pytest.mark.parametrize("factor", [1, pytest.param(3, marks=pytest.mark.whole)])
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_no_fault_loses_or_doubles_a_unit_or_keeps_a_connection(
-    render: Render, driver: str
+    render: Render, record_property: Note, driver: str, factor: int
 ) -> None:
+    met, problem = faults.meet(render(driver=driver), factor)
+    for fault in met:
+        # A list: pytest-xdist sends nothing but what is built in.
+        record_property("fault", list(fault))
+    if problem:
+        raise problem
+    assert [fault for fault in met if fault.survived < fault.times] == []
+    # The documentation has them all, and tells how often each is met.
+    told = {fault.name: fault.times * factor for fault in faults.documented(driver)}
+    assert told == {fault.name: fault.times for fault in met}
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_the_faults_are_clean_where_they_lie(render: Render, driver: str, tmp_path: Path) -> None:
     project = render(driver=driver)
-    project["tests/db/test_faults.py"] = (RENDERED / "faults.py").read_text("utf-8")
-    said = project.run("python", "-m", "pytest", "-q", "-s", "tests/db/test_faults.py")
-    for line in said.splitlines():
-        if "FAULT " in line:
-            print(f"{driver}: {line.partition('FAULT ')[2]}")
+    faults.lay(project)
+    project.run("mypy", "--strict", f"--cache-dir={tmp_path}", "src", "tests")
+    project.run("pyright", "src", "tests")
+
+
+def test_the_documentation_tells_of_every_fault_in_order() -> None:
+    told = [fault for driver in DRIVERS for fault in faults.documented(driver)]
+    names = faults.names()
+    assert sorted({fault.name for fault in told}, key=names.index) == names
+    assert [fault for fault in told if fault.survived < fault.times] == []

@@ -3,14 +3,24 @@
 import re
 from collections.abc import Callable
 
+import faults
 import pytest
 from harness import Project
 from mutations import MUTATIONS, Mutation
 
 Render = Callable[..., Project]
 
+
+def _subject(mutation: Mutation) -> str:
+    return faults.FOLDER if _is_fault(mutation) else mutation.test.partition("::")[0]
+
+
+def _is_fault(mutation: Mutation) -> bool:
+    return mutation.test.startswith(f"{faults.FOLDER}/")
+
+
 # One of each file of tests in every run; `make test-all` runs them all.
-FIRST = {mutation.test.partition("::")[0]: mutation for mutation in reversed(MUTATIONS)}
+FIRST = {_subject(mutation): mutation for mutation in reversed(MUTATIONS)}
 SAMPLE = set(FIRST.values())
 
 # With these a test would fail whatever it is about: the change has to be one that runs.
@@ -30,6 +40,8 @@ def test_a_test_notices_what_it_is_there_for(render: Render, mutation: Mutation)
     text = project[mutation.file]
     assert text.count(mutation.old) == 1, f"{mutation.file} has not one {mutation.old!r}"
     project[mutation.file] = text.replace(mutation.old, mutation.new)
+    if _is_fault(mutation):
+        faults.lay(project)
     said = project.fail("pytest", "-q", "-p", "no:randomly", mutation.test)
     assert f"FAILED {mutation.test}" in said, said
     assert not BROKEN.search(said), said

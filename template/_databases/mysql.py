@@ -174,8 +174,8 @@ def transaction_options(isolation_level: str | None, read_only: bool) -> dict[st
 
 
 def is_stale_statement(error: BaseException) -> bool:
-    """Never: the driver prepares no statements."""
-    return False
+    """Whether a table changed after the snapshot was taken: the next try takes a new one."""
+    return driver.error_code(error) == "1412"
 
 
 def violation(error: BaseException) -> tuple[str | None, tuple[str, ...]]:

@@ -140,7 +140,8 @@ class _Watch:
             timer.cancel()
 
     def _give_up(self, context: ExceptionContext) -> None:
-        if not context.connection:
+        # SQLAlchemy may come here again with a connection that it has given up already.
+        if not context.connection or context.connection.invalidated:
             return
         # A statement that the server ended for its length is the slowest of all.
         self._end(context.connection, None, context.statement or "")

@@ -130,7 +130,7 @@ class RolledBack(DatabaseError):
 
 
 class SchemaChanged(DatabaseError):
-    """A table changed under a prepared statement: the whole unit of work may be tried again."""
+    """A table changed under the transaction: the whole unit of work may be tried again."""
 
 
 class ReadOnly(DatabaseError):
@@ -282,7 +282,7 @@ def _judge(
             constraint = _constraint_of(table, columns)
         return kind(wrapped, constraint, columns or _columns_of(table, constraint))
     if dialect.is_stale_statement(original):
-        return SchemaChanged(f"a table changed under a prepared statement ({code}): try again")
+        return SchemaChanged("a table changed under this transaction: try again")
     if code in _FAILURES:
         failure, message = _FAILURES[code]
         return failure(f"{message} ({code})")

@@ -1,0 +1,109 @@
+"""What other processes do: `python -m tests.db.faults.children increments URL`."""
+
+import asyncio
+import gc
+import os
+import sys
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+
+from .. import db
+from .ground import Unit, insert
+
+
+def opened(url: str) -> db.Database:
+    settings = db.DatabaseSettings.model_validate({"url": url})
+    return db.Database(settings.model_copy(update={"pool_size": 2, "max_overflow": 0}))
+
+
+async def add(database: db.Database, name: str) -> None:
+    async with database.transaction() as session:
+        await insert(session, name)
+
+
+def increments(url: str) -> None:
+    """Five tasks that read a value and write the next one, fifty times each."""
+
+    async def increment(database: db.Database) -> None:
+        for _ in range(50):
+            async with database.transaction() as session:
+                value = await session.scalar(sa.select(Unit.value))
+                assert value is not None
+                await asyncio.sleep(0)
+                await session.execute(sa.update(Unit).values(value=value + 1))
+
+    async def main() -> None:
+        async with opened(url) as database:
+            await asyncio.gather(*[increment(database) for _ in range(5)])
+
+    asyncio.run(main())
+
+
+def first_use(url: str) -> None:
+    """Be among the first to use five files."""
+
+    async def main() -> None:
+        for number in range(5):
+            async with opened(f"{url}.{number}.db") as database, database.transaction() as session:
+                await session.execute(sa.text("CREATE TABLE IF NOT EXISTS t (id INTEGER)"))
+
+    asyncio.run(main())
+
+
+def fork(url: str, times: str) -> None:
+    """Fork a process that has the database open, so many times, and use it in both."""
+    loop = asyncio.new_event_loop()
+    database = opened(url)
+    loop.run_until_complete(database.__aenter__())
+    for number in range(int(times)):
+        _fork(loop, database, f"{number}")
+    loop.run_until_complete(database.dispose())
+
+
+def _fork(loop: asyncio.AbstractEventLoop, database: db.Database, name: str) -> None:
+    loop.run_until_complete(add(database, f"{name} before"))
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            asyncio.run(_in_the_child(database, name))
+            gc.collect()
+            status = 0
+        finally:
+            os._exit(status)
+    loop.run_until_complete(add(database, f"{name} meanwhile"))
+    assert os.waitpid(child, 0)[1] == 0
+    loop.run_until_complete(add(database, f"{name} after"))
+
+
+async def _in_the_child(database: db.Database, name: str) -> None:
+    try:
+        await add(database, f"{name} refused")
+    except RuntimeError as error:
+        assert "forked" in str(error)
+    await database.dispose()
+    async with database:
+        await add(database, f"{name} in the child")
+
+
+def load(url: str, rows: str) -> None:
+    """Insert rows without end; say when so many were handed over."""
+
+    def units() -> Iterator[dict[str, object]]:
+        number = 0
+        while True:
+            if number == int(rows):
+                print("now", flush=True)
+            yield {"name": f"{number}", "value": number}
+            number += 1
+
+    async def main() -> None:
+        async with opened(url) as database, database.transaction() as session:
+            await db.Repository[Unit](session).insert_many(units())
+
+    asyncio.run(main())
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])

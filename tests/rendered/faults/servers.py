@@ -1,0 +1,121 @@
+"""The server that all faults of a run share: it can be restarted, filled, and made to hang up."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from .. import db, dialect
+
+BACKEND = sa.make_url(f"{db.settings.DRIVER}://").get_backend_name()
+
+# The least that MariaDB takes is 10; and PostgreSQL is not to wait before it looks for deadlocks.
+_OPTIONS = {
+    "postgresql": (
+        "-cmax_connections=16",
+        "-csuperuser_reserved_connections=0",
+        "-cdeadlock_timeout=20ms",
+    ),
+    "mysql": ("--max-connections=15",),
+}
+_OTHERS = {
+    "postgresql": "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+    " AND pid <> pg_backend_pid()",
+    "mysql": "SELECT id FROM information_schema.processlist WHERE db = database()"
+    " AND id <> connection_id()",
+}
+_END = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL {}"}
+_FILE_OF_PID = {
+    "postgresql": "SELECT setting || '/postmaster.pid' FROM pg_settings"
+    " WHERE name = 'data_directory'",
+    "mysql": "SELECT @@pid_file",
+}
+
+
+def only(*backends: str, why: str) -> pytest.MarkDecorator:
+    """Leave a fault out where it cannot happen."""
+    return pytest.mark.skipif(BACKEND not in backends, reason=why)
+
+
+has_server = only("postgresql", "mysql", why="SQLite has no server")
+
+
+@contextmanager
+def restarting_server() -> Generator[sa.URL]:
+    """A temporary server which is run again when it ends; a directory of files for SQLite."""
+    with pytest.MonkeyPatch.context() as patch:
+        if program := vars(dialect).get("_SERVER"):
+            again = (sys.executable, str(Path(__file__).with_name("endless.py")))
+            # It gets the full paths of its programs where it is started.
+            found = vars(import_module(f"{db.__name__}.servers"))["_find"](program)
+            serve = (*again, *found.serve, *_OPTIONS[BACKEND])
+            patch.setattr(dialect, "_SERVER", replace(found, serve=serve))
+        with dialect.temporary_server() as url:
+            yield url
+
+
+async def restart(witness: db.Database) -> None:
+    """Stop the server in good order, and come back when another process of it answers."""
+    async with witness.session() as session:
+        file = Path(str(await session.scalar(sa.text(_FILE_OF_PID[BACKEND]))))
+    before = _pid(file)
+    assert before
+    os.kill(before, vars(dialect)["_SERVER"].stop)
+    while _pid(file) in (None, before) or not (await witness.ping()).ok:
+        await asyncio.sleep(0.02)
+
+
+def _pid(file: Path) -> int | None:
+    try:
+        return int(file.read_text().split("\n")[0])
+    except (OSError, ValueError):
+        return None
+
+
+async def hang_up_on_all(witness: db.Database) -> None:
+    """End every other connection to the witness's database, and come back when they are gone."""
+    async with _administered(witness) as connection:
+        others = sa.text(_OTHERS[BACKEND])
+        for number in (await connection.scalars(others)).all():
+            # It may have ended by itself.
+            with suppress(exc.DBAPIError):
+                await connection.exec_driver_sql(_END[BACKEND].format(number))
+        while (await connection.scalars(others)).first():
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def _administered(database: db.Database) -> AsyncGenerator[AsyncConnection]:
+    engine = database.engine.execution_options(**dialect.AUTOCOMMIT)
+    async with engine.connect() as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def no_connection_left(witness: db.Database) -> AsyncGenerator[None]:
+    """All connections that the server has, taken by someone else."""
+    settings = witness.settings.model_copy(update={"pool_size": 0})
+    async with db.Database(settings) as greedy:
+        taken: list[AsyncConnection] = []
+        try:
+            with pytest.raises(db.Unavailable):
+                while True:
+                    taken.append(await greedy.engine.connect())
+            yield
+        finally:
+            for connection in taken:
+                await connection.close()
+    # The server takes its time to notice.
+    async with _administered(witness) as connection:
+        others = sa.text(_OTHERS[BACKEND])
+        while len((await connection.scalars(others)).all()) > 5:
+            await asyncio.sleep(0.005)

@@ -1,0 +1,99 @@
+"""Tasks that are cancelled, at whatever point they have come to."""
+
+import asyncio
+import gc
+import warnings
+
+import sqlalchemy as sa
+
+from .. import db
+from .ground import Ground, Unit, cancel_after, insert, steps_of, together
+
+# From the flush on: before COMMIT, while it is sent, while the answer is waited for, and after it.
+STEPS = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)
+
+
+async def test_cancellation_at_random_points(ground: Ground) -> None:
+    begun, committed = set[str](), set[str]()
+
+    async def unit(name: str) -> None:
+        async with ground.database.transaction() as session:
+            db.on_commit(session, lambda: committed.add(name))
+            await session.scalar(sa.select(Unit.id).limit(1))
+            await insert(session, name)
+            async with session.begin_nested():
+                await session.scalar(sa.select(Unit.id).limit(1))
+
+    await unit("warm")
+    steps = await steps_of(lambda: unit("first"))
+
+    async def fault(batch: int) -> None:
+        tasks = {f"{batch}.{n}": asyncio.create_task(unit(f"{batch}.{n}")) for n in range(10)}
+        begun.update(tasks)
+        points = [ground.random.randrange(steps) for _ in tasks]
+        await together(map(cancel_after, tasks.values(), points))
+        ground.expected = dict.fromkeys(committed, 0)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        await ground.survive(fault, 1000, at_once=10)
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+    assert len(committed) < len(begun)
+
+
+async def test_cancellation_during_commit(ground: Ground) -> None:
+    cancelled, committed = set[str](), set[str]()
+
+    async def fault(number: int) -> None:
+        flushed = {f"{number}.{n}": asyncio.Event() for n in range(2)}
+
+        async def unit(name: str) -> None:
+            async with ground.database.transaction() as session:
+                await insert(session, name)
+                db.on_commit(session, lambda: committed.add(name))
+                flushed[name].set()
+                for _ in range(5):
+                    await asyncio.sleep(0)
+
+        async def cancel(name: str) -> None:
+            task = asyncio.create_task(unit(name))
+            await flushed[name].wait()
+            await cancel_after(task, ground.random.choice(STEPS))
+            if task.cancelled():
+                cancelled.add(name)
+
+        await together(map(cancel, flushed))
+        ground.expected = dict.fromkeys(committed, 0)
+
+    await ground.survive(fault, 500, at_once=2)
+    # It came before COMMIT, and during it: else this would show nothing.
+    assert cancelled - committed and cancelled & committed
+
+
+async def test_timeout_round_a_transaction(ground: Ground) -> None:
+    loop = asyncio.get_running_loop()
+    committed, late = set[str](), set[str]()
+
+    async def unit(name: str) -> None:
+        async with ground.database.transaction() as session:
+            await insert(session, name)
+            db.on_commit(session, lambda: committed.add(name))
+
+    await unit("warm")
+    began = loop.time()
+    await unit("first")
+    took = loop.time() - began
+
+    async def fault(number: int) -> None:
+        try:
+            async with asyncio.timeout(ground.random.uniform(0, took)):
+                await unit(f"{number}")
+        except TimeoutError:
+            late.add(f"{number}")
+        ground.expected = dict.fromkeys(committed, 0)
+        # Who was in time has committed.
+        assert late | committed >= {f"{number}"}
+
+    await ground.survive(fault, 100)
+    assert late

@@ -1,0 +1,65 @@
+"""Other processes: forked, killed, or at work on the same file."""
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, Process
+
+from .ground import Ground, together
+from .servers import only
+
+
+async def child(ground: Ground, command: str, *arguments: str) -> Process:
+    """A process of its own, that does something to the same database."""
+    url = ground.database.settings.url.render_as_string(hide_password=False)
+    module = f"{__package__}.children"
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, command, url, *arguments, stdout=PIPE, stderr=PIPE
+    )
+
+
+async def succeed(process: Process) -> None:
+    _, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+
+
+async def test_fork(ground: Ground) -> None:
+    async def fault(number: int) -> None:
+        await succeed(await child(ground, "fork", f"{ground.times}"))
+        for one in range(ground.times):
+            for when in ("before", "meanwhile", "in the child", "after"):
+                ground.expected[f"{one} {when}"] = 0
+
+    await ground.survive(fault, 10, at_once=10)
+
+
+async def test_process_killed_in_a_bulk_load(ground: Ground) -> None:
+    async def fault(number: int) -> None:
+        rows = ground.random.randrange(1, 20_000)
+        process = await child(ground, "load", f"{rows}")
+        assert process.stdout
+        assert await process.stdout.readline() == b"now\n"
+        process.kill()
+        await process.wait()
+
+    await ground.survive(fault, 3)
+
+
+@only("sqlite", why="a server takes any number of processes")
+async def test_lost_update_by_several_processes(ground: Ground) -> None:
+    await ground.add("the one")
+
+    async def fault(number: int) -> None:
+        processes = [await child(ground, "increments") for _ in range(2)]
+        await together(map(succeed, processes))
+        ground.expected["the one"] += 500
+
+    await ground.survive(fault, 500, at_once=500)
+
+
+@only("sqlite", why="a server makes its databases by itself")
+async def test_first_use_by_several_processes(ground: Ground) -> None:
+    async def fault(number: int) -> None:
+        processes = [await child(ground, "first_use") for _ in range(4)]
+        await together(map(succeed, processes))
+
+    await ground.survive(fault, 5, at_once=5)
