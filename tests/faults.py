@@ -62,7 +62,7 @@ def table(faults: Iterable[Fault]) -> list[str]:
     return [
         _line("faults survived", {driver: driver for driver in drivers}, drivers),
         " | ".join([f"| {'-' * 43}", *[f"{'-' * 12}:" for _ in drivers]]) + " |",
-        *[_line(name, row, drivers) for name, row in cells.items()],
+        *[_line(name, row, drivers) for name, row in cells.items() if row],
     ]
 
 

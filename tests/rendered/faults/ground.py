@@ -54,9 +54,7 @@ class Ground:
     async def check(self) -> None:
         """No row is lost or there twice, no connection is kept, and the whole pool works."""
         assert self.database.pool_status().in_use == 0
-        async with self.witness.session() as session:
-            rows = await session.execute(sa.select(Unit.name, Unit.value))
-            assert sorted((name, value) for name, value in rows) == sorted(self.expected.items())
+        assert sorted(await self.witness.run(_rows)) == sorted(self.expected.items())
         limit = self.database.pool_status().limit
         assert limit
         all_in_use = asyncio.Barrier(limit)
@@ -84,6 +82,11 @@ class Ground:
         async with self.database.transaction() as session:
             await insert(session, name)
         self.expected[name] = 0
+
+
+async def _rows(session: AsyncSession) -> list[tuple[str, int]]:
+    rows = await session.execute(sa.select(Unit.name, Unit.value))
+    return [(name, value) for name, value in rows]
 
 
 async def insert(session: AsyncSession, name: str) -> None:
