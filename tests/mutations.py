@@ -331,4 +331,10 @@ MUTATIONS = [
         "elif False:",
         "tests/db/test_migrations.py::test_a_program_hands_its_own_connection_in",
     ),
+    Mutation(
+        "src/shop/db/repository.py",
+        "if row not in self.session:",
+        "if False:",
+        "tests/db/test_repository.py::test_a_row_of_another_session_is_refused",
+    ),
 ]

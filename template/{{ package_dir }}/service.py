@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Collection, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.attributes import flag_modified
 
 from .db import CursorPage, Database, Key, Page, StaleVersion
 from .models import Post, Tag
@@ -112,9 +113,11 @@ async def update_post(session: AsyncSession, key: Key, change: PostUpdate) -> Po
 
 
 async def set_tags(session: AsyncSession, key: Key, names: Collection[str]) -> PostResponse:
-    """Give a post these tags, and no others. Raises NotFound."""
+    """Give a post these tags, and no others. Raises NotFound, StaleVersion."""
     post = await PostRepository(session).get_one(key, options=PostRepository.shown)
     post.tags = await _tags(session, names)
+    # Tags lie in a table of their own: without this the post would keep its version.
+    flag_modified(post, "title")
     await session.flush()
     return PostResponse.model_validate(post)
 

@@ -165,3 +165,16 @@ async def test_a_relationship_is_loaded_when_it_is_asked_for(session: AsyncSessi
     await Authors(session).load(ada, "books")
 
     assert [book.title for book in ada.books] == ["First"]
+
+
+async def test_a_row_of_another_session_is_refused(database: db.Database) -> None:
+    async with database.transaction() as session:
+        author = await db.Repository[Author](session).create(email="ada@example.com")
+    async with database.transaction() as session:
+        authors = db.Repository[Author](session)
+        for change in (authors.update(author, name="B"), authors.delete(author)):
+            with pytest.raises(ValueError, match="read in another session"):
+                await change
+        # merge() brings it over.
+        author = await session.merge(author)
+        assert (await authors.update(author, name="B")).name == "B"

@@ -35,6 +35,7 @@ class Repository(Bulk[M]):
     async def update(self, row: M, **values: object) -> M:
         """Change these values of a row, and flush. Raises UnknownField, StaleVersion."""
         self._check_writable(values)
+        self._check_in_session(row)
         for name, value in values.items():
             setattr(row, name, value)
         await self.session.flush()
@@ -42,6 +43,7 @@ class Repository(Bulk[M]):
 
     async def delete(self, row: M) -> None:
         """Delete a row: hide it, where the model is SoftDeletable."""
+        self._check_in_session(row)
         if isinstance(row, SoftDeletable):
             row.deleted_at = datetime.now(UTC)
         else:
@@ -52,9 +54,18 @@ class Repository(Bulk[M]):
         """Bring a softly deleted row back. Raises TypeError for a model that has no such rows."""
         if not isinstance(row, SoftDeletable):
             raise TypeError(f"{self.model.__name__} is not SoftDeletable: it cannot be restored")
+        self._check_in_session(row)
         row.deleted_at = None
         await self.session.flush()
         return row
+
+    def _check_in_session(self, row: M) -> None:
+        # A flush would pass by a row of another session, and nobody would notice.
+        if row not in self.session:
+            raise ValueError(
+                f"this {self.model.__name__} was read in another session: get it by its key in this"
+                " one, or `await session.merge(row)`"
+            )
 
 
 def contains(column: Column, text: str) -> Criterion:
