@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -252,10 +253,31 @@ async def upsert_rows(
     async for batch, columns in batches:
         insert = mysql.insert(table)
         # Without a change the row is left as it is.
-        changes: dict[str, object] = {**{name: insert.inserted[name] for name in columns}, **always}
+        changes: dict[str, object] = {
+            **{name: insert.inserted[name] for name in columns},
+            **_written_out(always, connection.dialect),
+        }
         keep = {name: table.c[name] for name in on}
         statement = insert.on_duplicate_key_update(changes if columns else keep)
         await connection.execute(statement, batch.mappings())
+
+
+def _written_out(values: Mapping[str, object], dialect: sa.Dialect) -> dict[str, object]:
+    """The same, with text in place of parameters: asyncmy takes none after those of the rows."""
+
+    def text(value: sa.BindParameter[Any]) -> sa.ColumnElement[Any]:
+        process = value.type.dialect_impl(dialect).bind_processor(dialect)
+        plain = process(value.effective_value) if process else value.effective_value
+        if isinstance(plain, datetime):
+            # As the driver has it; MariaDB reads no time zone.
+            plain = plain.replace(tzinfo=None)
+        inline = sa.literal(plain).compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+        return sa.literal_column(str(inline))
+
+    return {
+        name: text(value) if isinstance(value, sa.BindParameter) else value
+        for name, value in values.items()
+    }
 
 
 async def update_rows(

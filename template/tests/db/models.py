@@ -1,7 +1,7 @@
 """The tables of the layer's tests, on metadata of their own: a project's own models may change."""
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
@@ -82,6 +82,10 @@ def derive(context: Parameters) -> str:
     return f"from {context.get_current_parameters().get('code')}"
 
 
+def stamp() -> datetime:
+    return datetime(2030, 1, 1, tzinfo=UTC)
+
+
 class Sample(db.UUIDKeyed, db.Timestamped, db.Versioned, ProbeBase):
     """Every kind of column, each of which may be NULL, and one of each kind of default."""
 
@@ -104,3 +108,4 @@ class Sample(db.UUIDKeyed, db.Timestamped, db.Versioned, ProbeBase):
     computed: Mapped[db.JSONObject] = mapped_column(default=dict)
     derived: Mapped[str] = mapped_column(sa.String(60), default=derive)
     served: Mapped[int] = mapped_column(server_default="7")
+    stamped: Mapped[datetime | None] = mapped_column(onupdate=stamp)

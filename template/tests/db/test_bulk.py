@@ -196,6 +196,16 @@ async def test_of_two_that_are_the_same_the_later_one_counts(session: AsyncSessi
     assert [row.text for row in await samples.find()] == ["99"]
 
 
+async def test_what_python_makes_for_a_change_is_made_in_bulk_too(session: AsyncSession) -> None:
+    samples = Samples(session)
+    await samples.insert_many(codes(2))
+
+    await samples.upsert_many(codes(3), on=["code"])
+
+    found = await samples.find(order_by=Sample.code)
+    assert [row.stamped and row.stamped.year for row in found] == [2030, 2030, None]
+
+
 async def test_an_upsert_of_nothing_but_its_key_inserts_what_is_missing(
     session: AsyncSession,
 ) -> None:

@@ -158,9 +158,7 @@ def _maker(function: Callable[..., object]) -> Callable[[Sequence[Row]], list[ob
 def _renewal(column: sa.Column[Any], made: sa.ColumnDefault) -> object:
     if made.is_clause_element:
         return made.arg
-    value = made.arg(_Parameters()) if made.is_callable else made.arg
-    # Written out: asyncmy takes no parameter after those of the rows.
-    return sa.literal(value, column.type, literal_execute=True)
+    return sa.literal(made.arg(_Parameters()) if made.is_callable else made.arg, column.type)
 
 
 def _field(name: str, column: sa.Column[Any], constant: object) -> _Field:
