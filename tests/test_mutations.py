@@ -50,3 +50,8 @@ def test_a_test_notices_what_it_is_there_for(render: Render, mutation: Mutation)
 def test_every_guard_is_in_the_list(render: Render) -> None:
     guards = re.findall(r"^(?:async )?def (test_\w+)", render()["tests/db/test_guards.py"], re.M)
     assert set(guards) <= {mutation.test.rpartition("::")[2] for mutation in MUTATIONS}
+
+
+def test_every_fault_is_in_the_list() -> None:
+    noticed = {mutation.test.rpartition("::test_")[2] for mutation in MUTATIONS}
+    assert [name for name in faults.names() if name.replace(" ", "_") not in noticed] == []

@@ -41,7 +41,9 @@ def increments(url: str) -> None:
 
 
 def first_use(url: str) -> None:
-    """Be among the first to use five files."""
+    """Be among the first to use five files, once all others are there."""
+    print("ready", flush=True)
+    sys.stdin.readline()
 
     async def main() -> None:
         for number in range(5):

@@ -13,7 +13,7 @@ async def child(ground: Ground, command: str, *arguments: str) -> Process:
     url = ground.database.settings.url.render_as_string(hide_password=False)
     module = f"{__package__}.children"
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, command, url, *arguments, stdout=PIPE, stderr=PIPE
+        sys.executable, "-m", module, command, url, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE
     )
 
 
@@ -60,6 +60,12 @@ async def test_lost_update_by_several_processes(ground: Ground) -> None:
 async def test_first_use_by_several_processes(ground: Ground) -> None:
     async def fault(number: int) -> None:
         processes = [await child(ground, "first_use") for _ in range(4)]
+        for process in processes:
+            assert process.stdout
+            assert await process.stdout.readline() == b"ready\n"
+        for process in processes:
+            assert process.stdin
+            process.stdin.write(b"go\n")
         await together(map(succeed, processes))
 
     await ground.survive(fault, 5, at_once=5)
