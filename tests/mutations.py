@@ -347,14 +347,14 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/sessions.py",
-        "        task = asyncio.create_task(self._end(ending))\n",
-        "        return await self._end(ending)\n        task = asyncio.create_task(self._end(ending))\n",
+        "        while not task.done():\n",
+        "        await task\n        while False:\n",
         "tests/db/faults/test_cancellations.py::test_cancellation_during_commit",
     ),
     Mutation(
         "src/shop/db/sessions.py",
-        "        task = asyncio.create_task(self._end(ending))\n",
-        "        return await self._end(ending)\n        task = asyncio.create_task(self._end(ending))\n",
+        "        while not task.done():\n",
+        "        await task\n        while False:\n",
         "tests/db/faults/test_cancellations.py::test_timeout_round_a_transaction",
         "asyncmy",
     ),
