@@ -120,7 +120,7 @@ class Kind:
     package_dir: str = "src/shop"
     env: str = "migrations/env.py"
     driver: str = "aiosqlite"
-    answers: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, str] = field(default_factory=dict[str, str])
 
 
 KINDS = {

@@ -67,7 +67,7 @@ def test_seven_questions_are_asked_when_all_is_left_to_the_defaults(ask: Ask) ->
 def test_a_server_adds_the_questions_of_the_way_to_it(ask: Ask, driver: str) -> None:
     answers = ask(driver=driver)
     # There are poolers for PostgreSQL only.
-    other = set() if answers["database"] == "postgresql" else {"pooler"}
+    other: set[str] = set() if answers["database"] == "postgresql" else {"pooler"}
     assert answers.stored.keys() == DEFAULT_PATH | SERVER - other
 
 

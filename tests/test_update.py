@@ -40,7 +40,8 @@ def releases(template: Template) -> Template:
                 # At both ends: most conflicts are between two who add to the end.
                 file.write_text(f"# First of all.\n{text}# Last of all.\n", "utf-8")
         (repository / LAYER / "outbox.py").write_text('"""A pattern that is new."""\n')
-        _replace(repository / "copier.yml", "web: {size: 5,", "web: {size: 6,")
+        web = "{{size: {}, max_overflow: 10, timeout: 5,"
+        _replace(repository / "copier.yml", web.format(5), web.format(6))
 
     return template.release(NEXT, change)
 

@@ -1,6 +1,7 @@
 """What the fixtures promise: see src/.../db/testing.py."""
 
 from collections.abc import Callable
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -132,7 +133,7 @@ async def test_a_reader_undoes_nothing_that_was_committed_meanwhile(database: db
 
 async def test_works_of_gather_take_turns(database: db.Database) -> None:
     async def work(session: AsyncSession) -> int:
-        session.add(Author(email=f"{id(session)}@example.com"))
+        session.add(Author(email=f"{uuid4()}@example.com"))
         await session.flush()
         return await session.scalar(sa.select(sa.func.count(Author.id))) or 0
 
