@@ -202,6 +202,33 @@ MUTATIONS = [
         "                pass\n",
         "tests/db/test_fastapi.py::test_a_stream_gives_its_connection_back_when_the_client_goes_away",
     ),
+    # Transactions.
+    Mutation(
+        "src/shop/db/sessions.py",
+        "kind is None and not sync_session.is_active",
+        "False",
+        "tests/db/test_transactions.py::test_a_flush_whose_error_was_swallowed_is_told_of",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
+        "return _Transaction(self, nested=True)",
+        "return super().begin_nested()",
+        "tests/db/test_transactions.py::test_a_flush_whose_error_was_swallowed_undoes_no_more_than_its_savepoint",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
+        '"commit", "rollback", "reset"',
+        '"commit", "reset"',
+        "tests/db/test_transactions.py::test_a_second_task_can_end_or_change_nothing",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/errors.py",
+        "context.is_disconnect or lost or busy",
+        "context.is_disconnect or lost",
+        "tests/db/test_transactions.py::test_a_connection_that_could_not_be_rolled_back_is_not_used_again",
+        "asyncpg",
+    ),
     # The databases and their drivers.
     Mutation(
         "src/shop/db/dialect.py",

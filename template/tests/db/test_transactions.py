@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 import sqlalchemy as sa
@@ -207,6 +207,42 @@ async def test_an_error_in_a_savepoint_leaves_the_rest(fresh_database: db.Databa
             async with session.begin_nested():
                 author(session)
     assert await emails(fresh_database) == ["ada@example.com"]
+
+
+async def test_a_flush_whose_error_was_swallowed_is_told_of(fresh_database: db.Database) -> None:
+    called: list[str] = []
+
+    async def work(session: AsyncSession) -> str:
+        db.on_commit(session, lambda: called.append("committed"))
+        authors = db.Repository[Author](session)
+        await authors.create(email="ada@example.com")
+        with pytest.raises(db.UniqueViolation):
+            await authors.create(email="ada@example.com")
+        return "done"
+
+    with pytest.raises(db.RolledBack) as raised:
+        await fresh_database.run(work)
+    assert isinstance(raised.value.__cause__, db.UniqueViolation)
+    async with fresh_database.session() as session:
+        await work(session)
+        with pytest.raises(InvalidRequestError, match="rolled back due to a previous exception"):
+            await session.commit()
+    assert (await emails(fresh_database), called) == ([], [])
+
+
+async def test_a_flush_whose_error_was_swallowed_undoes_no_more_than_its_savepoint(
+    database: db.Database,
+) -> None:
+    async with database.transaction() as session:
+        authors = db.Repository[Author](session)
+        await authors.create(email="ada@example.com")
+        with pytest.raises(db.RolledBack):
+            async with session.begin_nested():
+                await authors.create(email="grace@example.com")
+                with pytest.raises(db.UniqueViolation):
+                    await authors.create(email="ada@example.com")
+        await authors.create(email="joan@example.com")
+    assert await emails(database) == ["ada@example.com", "joan@example.com"]
 
 
 # What follows the commit.
@@ -449,10 +485,59 @@ async def test_a_shared_session_spoils_no_connection(fresh_database: db.Database
     await asyncio.gather(*[emails(fresh_database) for _ in range(8)])
 
 
+async def _begin_nested(session: AsyncSession) -> None:
+    await session.begin_nested()
+
+
+async def _delete(session: AsyncSession) -> None:
+    await session.delete(Author(email="ada@example.com"))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        AsyncSession.rollback,
+        AsyncSession.commit,
+        AsyncSession.reset,
+        AsyncSession.invalidate,
+        AsyncSession.connection,
+        _begin_nested,
+        _delete,
+    ],
+)
+async def test_a_second_task_can_end_or_change_nothing(
+    fresh_database: db.Database, call: Callable[[AsyncSession], Awaitable[object]]
+) -> None:
+    async with fresh_database.session() as session:
+        await session.connection()
+        found, refused = await asyncio.gather(
+            session.scalar(count_authors), call(session), return_exceptions=True
+        )
+        assert (found, type(refused)) == (0, db.SharedSession)
+    assert await emails(fresh_database) == []
+
+
+async def test_a_connection_that_could_not_be_rolled_back_is_not_used_again(
+    fresh_database: db.Database,
+) -> None:
+    settings = fresh_database.settings.model_copy(update={"guard": False})
+    async with db.Database(settings) as database:
+        async with database.session() as session:
+            # It begins with its first statement; which of the next two fails depends on the driver.
+            await session.scalar(count_authors)
+            await asyncio.gather(
+                session.scalar(count_authors), session.rollback(), return_exceptions=True
+            )
+        for number in range(2):
+            async with database.transaction() as session:
+                author(session, f"{number}@example.com")
+    assert await emails(fresh_database) == ["0@example.com", "1@example.com"]
+
+
 async def test_the_guard_costs_nothing_when_it_is_off(fresh_database: db.Database) -> None:
     settings = fresh_database.settings.model_copy(update={"guard": False})
     async with db.Database(settings) as database, database.session() as session:
-        assert not hasattr(session.sync_session, "user")
+        assert not hasattr(session.sync_session, "used")
 
 
 def test_a_second_event_loop_is_refused(database_server: sa.URL) -> None:

@@ -126,7 +126,13 @@ class CommitUnknown(DatabaseError):
 
 
 class RolledBack(DatabaseError):
-    """The unit's error was swallowed, and the database had undone the whole of it."""
+    """The unit's error was swallowed, and the whole of it, or of its savepoint, was undone."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "an error was swallowed after which the whole transaction or savepoint is undone: let"
+            " it out, or put what may fail into `async with session.begin_nested()`"
+        )
 
 
 class SchemaChanged(DatabaseError):
@@ -202,10 +208,7 @@ def _commit(connection: sa.Connection) -> None:
     failure = None if autocommit else connection.info.get(_FAILURE)
     if failure:
         # The database would answer COMMIT with a rollback, and no error.
-        raise RolledBack(
-            "an error was swallowed after which the database undoes the whole transaction: let it"
-            " out, or put what may fail into `async with session.begin_nested()`"
-        ) from failure
+        raise RolledBack from failure
     connection.info[_COMMITTING] = True
 
 
@@ -220,8 +223,11 @@ def _handle_error(context: ExceptionContext) -> BaseException | None:
         return None
     error = translate(context)
     lost = isinstance(original, OSError) or driver.error_code(original) in dialect.DISCONNECTED
-    context.is_disconnect = context.is_disconnect or lost
-    if isinstance(original, TimeoutError):
+    # What the driver itself could not end, since it was busy, would be handed out again and again
+    # in the middle of a transaction. Of a statement, or of fetching its rows, there is a context.
+    busy = not (context.statement or context.execution_context or driver.error_code(original))
+    context.is_disconnect = context.is_disconnect or lost or busy
+    if isinstance(original, TimeoutError) or busy:
         # Only this one: whether the others still work is for the next user of each to see.
         context.invalidate_pool_on_disconnect = False
     connection = context.connection

@@ -20,7 +20,7 @@ from sqlalchemy.orm import ORMExecuteState, SessionTransaction
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.orm.session import JoinTransactionMode
 
-from .errors import ReadOnly, SharedSession, StaleVersion
+from .errors import ReadOnly, RolledBack, SharedSession, StaleVersion
 from .mixins import SoftDeletable, hide_deleted
 
 logger = logging.getLogger(__name__)
@@ -98,6 +98,9 @@ class _Session(AsyncSession):
     def begin(self) -> AsyncSessionTransaction:
         return _Transaction(self)
 
+    def begin_nested(self) -> AsyncSessionTransaction:
+        return _Transaction(self, nested=True)
+
     async def commit(self) -> None:
         await self.end(super().commit())
 
@@ -141,17 +144,26 @@ class _Session(AsyncSession):
 
 
 class _Transaction(AsyncSessionTransaction):
-    """What `session.begin()` gives: it ends as the session does."""
+    """What `begin()` and `begin_nested()` give: it ends as the session does, and not in silence."""
 
-    def __init__(self, session: _Session) -> None:
-        super().__init__(session)
+    def __init__(self, session: _Session, nested: bool = False) -> None:
+        super().__init__(session, nested)
         self._end = session.end
 
     async def commit(self) -> None:
         await self._end(super().commit())
 
+    async def rollback(self) -> None:
+        await self._end(super().rollback())
+
     async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        sync_session = self.session.sync_session
+        assert isinstance(sync_session, _SyncSession)
+        # A flush that fails rolls back; to SQLAlchemy a block that then ends has nothing to commit.
+        undone = kind is None and not sync_session.is_active
         await self._end(super().__aexit__(kind, error, traceback))
+        if undone:
+            raise RolledBack from sync_session.failure
 
 
 class _SyncSession(orm.Session):
@@ -163,6 +175,8 @@ class _SyncSession(orm.Session):
         # now due for.
         self.pending: dict[SessionTransaction | None, list[Callback]] = {}
         self.due: list[Callback] = []
+        # Of the last flush that failed, and rolled back what it was in.
+        self.failure: Exception | None = None
 
     def get(self, *args: Any, **kwargs: Any) -> Any:
         # No statement is run, and so no criteria apply, for a row that the session already holds.
@@ -173,7 +187,11 @@ class _SyncSession(orm.Session):
         try:
             super().flush(objects)
         except StaleDataError as error:
-            raise StaleVersion(f"{error} Read the row again, and decide anew.") from error
+            self.failure = StaleVersion(f"{error} Read the row again, and decide anew.")
+            raise self.failure from error
+        except Exception as error:
+            self.failure = error
+            raise
 
     @asynccontextmanager
     async def ended_by(self, task: asyncio.Task[Any] | None) -> AsyncGenerator[bool]:
@@ -288,7 +306,13 @@ def _alone(name: str) -> Callable[..., Any]:
     return method
 
 
-for _name in ("connection", "execute", "flush", "get", "merge", "refresh", "scalar", "scalars"):
+# All that speaks with the database, or changes what is to be said; close() waits by itself.
+_ALONE = (
+    *("begin", "begin_nested", "commit", "rollback", "reset", "invalidate"),
+    *("connection", "execute", "scalar", "scalars", "get", "get_one", "refresh"),
+    *("flush", "merge", "merge_all", "delete", "delete_all"),
+)
+for _name in _ALONE:
     setattr(_OneTask, _name, _alone(_name))
 
 
