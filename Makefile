@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 # Where a network has an authority of its own, the system knows it, and uv must ask the system.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help demo test test-all samples lint servers clean
+.PHONY: help demo test test-all samples lint bench bench-quick servers clean
 
 help: ## what can be run
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -53,5 +53,5 @@ $(VENV)/ready: pyproject.toml
 			&& $(PYTHON) -m venv --clear $(VENV); } \
 		|| { echo "A virtual environment cannot be made: install python3-venv, or uv."; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group dev
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group dev --group bench
 	@touch $@

@@ -1,0 +1,1 @@
+"""The layer beside code written by hand, its peers and the drivers alone: `make bench`."""

@@ -1,0 +1,117 @@
+"""What the layer promises of its speed, each as a ratio of two contestants in one race."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .races import (
+    ALCHEMY,
+    FASTCRUD,
+    FIRST,
+    HAND,
+    LAYER,
+    MIXED,
+    NULLABLE,
+    ONE_COLUMN,
+    READER,
+    ROW_BY_ROW,
+    WHERE,
+    Race,
+    Ratio,
+)
+
+ANYWHERE = tuple(WHERE.values())
+SQLITE, ASYNCPG, PSYCOPG, MARIADB = ANYWHERE
+POSTGRESQL = (ASYNCPG, PSYCOPG)
+MEGABYTE = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Goal:
+    """That one contestant takes at most, or at least, so many times as long as another."""
+
+    race: str
+    contestant: str
+    base: str
+    at_most: float | None = None
+    at_least: float | None = None
+    where: Sequence[str] = ANYWHERE
+
+    @property
+    def words(self) -> str:
+        """`insert_many: advanced-alchemy takes at least 8 x this layer`."""
+        bound = (
+            f"at most {self.at_most:g}"
+            if self.at_most is not None
+            else f"at least {self.at_least:g}"
+        )
+        if not self.base:
+            return f"{self.race}: {bound} MB"
+        return f"{self.race}: {self.contestant} takes {bound} x {self.base}"
+
+    def met_by(self, value: float) -> bool:
+        """Whether a ratio, as it is printed, is within the bound."""
+        shown = round(value, 2)
+        return shown <= self.at_most if self.at_most is not None else shown >= (self.at_least or 0)
+
+
+GOALS = [
+    *(
+        goal
+        for race in ("get", "find", "create", "update")
+        for goal in (
+            Goal(race, LAYER, HAND, at_most=1.05),
+            Goal(race, ALCHEMY, LAYER, at_least=1),
+            Goal(race, FASTCRUD, LAYER, at_least=1),
+        )
+    ),
+    Goal("get", READER, HAND, at_most=0.85, where=POSTGRESQL),
+    Goal("find", READER, HAND, at_most=0.85, where=POSTGRESQL),
+    Goal("insert_many", LAYER, HAND, at_most=1.1),
+    Goal("insert_many", ALCHEMY, LAYER, at_least=8, where=POSTGRESQL),
+    Goal("insert_many", ALCHEMY, LAYER, at_least=3.5, where=[SQLITE]),
+    Goal("insert_many", ALCHEMY, LAYER, at_least=2.5, where=[MARIADB]),
+    Goal("memory of insert_many", LAYER, "", at_most=5, where=POSTGRESQL),
+    Goal("upsert_many", LAYER, HAND, at_most=1.2, where=POSTGRESQL),
+    Goal("upsert_many", ALCHEMY, LAYER, at_least=15, where=POSTGRESQL),
+    Goal("update_rows", LAYER, HAND, at_most=1.1, where=POSTGRESQL),
+    Goal("update_rows", ALCHEMY, LAYER, at_least=5, where=POSTGRESQL),
+    Goal("delete_many", LAYER, HAND, at_most=1.1, where=POSTGRESQL),
+    Goal("delete_many", ALCHEMY, LAYER, at_least=40, where=POSTGRESQL),
+    *(
+        Goal(f"cursor_page, {order}", LAYER, FIRST, at_most=1.2)
+        for order in (ONE_COLUMN, MIXED, NULLABLE)
+    ),
+    Goal("stream", LAYER, HAND, at_most=1.1),
+    Goal("stream", ROW_BY_ROW, LAYER, at_least=2.4),
+    Goal("memory of stream", LAYER, "", at_most=10),
+    Goal("a test's isolation", LAYER, HAND, at_most=1.1),
+    Goal("import of db", LAYER, HAND, at_most=1.1),
+    Goal("alembic upgrade head", LAYER, HAND, at_most=1.3),
+    Goal("copier copy", LAYER, HAND, at_most=2, where=["the template"]),
+]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a goal came to in one race."""
+
+    goal: Goal
+    race: Race
+    ratio: Ratio
+
+    @property
+    def met(self) -> bool:
+        return self.goal.met_by(self.ratio.median)
+
+
+def outcomes(races: Sequence[Race]) -> Iterator[Outcome]:
+    """Each goal with each race that it is about."""
+    for goal in GOALS:
+        for race in races:
+            if (race.name, race.where in goal.where) != (goal.race, True):
+                continue
+            if not goal.base:
+                grown = (race.times[LAYER][0] or 0) / MEGABYTE
+                yield Outcome(goal, race, Ratio(grown, grown, grown))
+            elif ratio := race.ratio(goal.contestant, goal.base):
+                yield Outcome(goal, race, ratio)

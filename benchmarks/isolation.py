@@ -1,0 +1,81 @@
+"""Tests for benchmarks/programs.py: each in turn by the layer's fixture, by hand, and empty."""
+
+import importlib
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from benchmarks.ground import plain_engine
+
+
+class _Settings(Protocol):
+    url: sa.URL
+
+
+TAGS = sa.table("tags", sa.column("id", sa.Uuid()), sa.column("name", sa.String()))
+# pytest imports this module for its tests, and benchmarks/programs.py for where it lies.
+PACKAGE = os.environ.get("BENCHMARK_PACKAGE")
+in_the_session = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def engine(database_server: sa.URL, database_template: str) -> AsyncGenerator[AsyncEngine]:
+    testing = importlib.import_module(f"{PACKAGE}.db.testing")
+    copy: AbstractAsyncContextManager[_Settings]
+    copy = testing.temporary_database(database_server, template=database_template)
+    async with copy as settings:
+        engine = plain_engine(settings.url)
+        yield engine
+        await engine.dispose()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def by_hand(engine: AsyncEngine) -> AsyncGenerator[AsyncSession]:
+    """As SQLAlchemy's documentation has it: a session that joins an outer transaction."""
+    async with engine.connect() as connection:
+        transaction = await connection.begin()
+        async with AsyncSession(connection, join_transaction_mode="create_savepoint") as session:
+            yield session
+        await transaction.rollback()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def nothing() -> AsyncGenerator[None]:
+    yield
+
+
+async def _write(session: AsyncSession) -> None:
+    await session.execute(sa.insert(TAGS).values(id=uuid4(), name="a name"))
+    await session.commit()
+
+
+Test = Callable[..., Awaitable[None]]
+
+
+def _tests() -> tuple[Test, Test, Test]:
+    @in_the_session
+    async def layer(session: AsyncSession) -> None:
+        await _write(session)
+
+    @in_the_session
+    async def hand(by_hand: AsyncSession) -> None:
+        await _write(by_hand)
+
+    @in_the_session
+    async def empty(nothing: None) -> None:
+        pass
+
+    return layer, hand, empty
+
+
+# In turn: pytest runs tests in the order in which they were defined.
+for _number in range(int(os.environ.get("BENCHMARK_TESTS", "0"))):
+    for _name, _test in zip(("layer", "hand", "empty"), _tests(), strict=True):
+        globals()[f"test_{_name}_{_number:04}"] = _test

@@ -1,0 +1,66 @@
+"""How much a process grows while it writes or reads a very long table."""
+
+import resource
+import sys
+from pathlib import Path
+
+from .ground import Ground
+from .races import LAYER, Race
+from .tables import rows
+
+# What fills caches and pools, which are not meant here.
+WARM = 20_000
+
+
+async def insert(ground: Ground) -> list[Race]:
+    """Insert rows from a generator."""
+    number = ground.scale.memory
+
+    async def write(number: int) -> None:
+        await ground.empty()
+        async with ground.database.transaction() as session:
+            await ground.layer.users(session).insert_many(rows(number))
+
+    await write(WARM)
+    before = _peak()
+    await write(number)
+    return [_grown("memory of insert_many", ground, number, before)]
+
+
+async def stream(ground: Ground) -> list[Race]:
+    """Read all rows as entities."""
+    number = ground.scale.memory
+    await ground.empty()
+
+    async def read() -> None:
+        async with (
+            ground.database.transaction() as session,
+            ground.layer.users(session).stream() as users,
+        ):
+            async for _ in users:
+                pass
+
+    for start, end in ((0, WARM), (WARM, WARM + number)):
+        async with ground.database.transaction() as session:
+            await ground.layer.users(session).insert_many(rows(end - start, start=start))
+        if start == 0:
+            await read()
+    before = _peak()
+    await read()
+    return [_grown("memory of stream", ground, number, before)]
+
+
+def _grown(name: str, ground: Ground, number: int, before: float) -> Race:
+    # In bytes where others have seconds.
+    return Race(name, ground.where, f"{number:,} rows", {LAYER: [_peak() - before]})
+
+
+def _peak() -> float:
+    """The most memory that this process ever had, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Unlike ru_maxrss it does not begin with that of the parent.
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024)
