@@ -229,6 +229,21 @@ MUTATIONS = [
         "tests/db/test_transactions.py::test_a_connection_that_could_not_be_rolled_back_is_not_used_again",
         "asyncpg",
     ),
+    *(
+        Mutation(
+            "src/shop/db/dialect.py",
+            f'**AUTOCOMMIT, "{option}": True',
+            f'**AUTOCOMMIT, "{option}": False',
+            "tests/db/test_readers.py::test_what_gets_by_the_session_is_refused_by_the_database",
+            driver,
+        )
+        for option, driver in (
+            ("sqlite_query_only", "aiosqlite"),
+            ("postgresql_read_only_default", "asyncpg"),
+            ("postgresql_read_only_default", "psycopg"),
+            ("mysql_read_only_default", "asyncmy"),
+        )
+    ),
     # The databases and their drivers.
     Mutation(
         "src/shop/db/dialect.py",

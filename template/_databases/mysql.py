@@ -160,7 +160,7 @@ def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
 
 def reader_options(settings: DatabaseSettings) -> dict[str, object]:
     """The execution options of a session whose statements stand alone, and only read."""
-    return AUTOCOMMIT
+    return {**AUTOCOMMIT, "mysql_read_only_default": True}
 
 
 def transaction_options(isolation_level: str | None, read_only: bool) -> dict[str, object]:
@@ -403,6 +403,13 @@ async def _administer(server: sa.URL, statement: str) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
+    options, info = connection.get_execution_options(), connection.info
+    read_only = bool(options.get("mysql_read_only_default"))
+    # Said when it changes, not each time: it is a round trip of its own.
+    if read_only != info.get("read_only_default", False):
+        mode = "READ ONLY" if read_only else "READ WRITE"
+        connection.exec_driver_sql(f"SET SESSION TRANSACTION {mode}")
+        info["read_only_default"] = read_only
     # For the transaction that comes next, and for no other: nothing has to be reset.
-    if said := connection.get_execution_options().get("mysql_transaction"):
+    if said := options.get("mysql_transaction"):
         connection.exec_driver_sql(f"SET TRANSACTION {said}")

@@ -129,6 +129,7 @@ def session_settings(settings: DatabaseSettings) -> dict[str, str]:
 def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
     """Have each transaction of an engine begin as it must."""
     if settings.pooler == "none":
+        event.listen(engine.sync_engine, "begin", _begin)
         return
     # A pooler gives each transaction another connection to the server, so each sets its own.
     limits = _timeouts(settings).items()
@@ -152,8 +153,10 @@ def _timeouts(settings: DatabaseSettings) -> dict[str, str]:
 
 def reader_options(settings: DatabaseSettings) -> dict[str, object]:
     """The execution options of a session whose statements stand alone, and only read."""
-    # Behind a pooler a limit on time holds in a transaction only.
-    return AUTOCOMMIT if settings.pooler == "none" else {"postgresql_readonly": True}
+    # Behind a pooler what is set, as a limit on time, holds in a transaction only.
+    if settings.pooler != "none":
+        return {"postgresql_readonly": True}
+    return {**AUTOCOMMIT, "postgresql_read_only_default": True}
 
 
 def transaction_options(isolation_level: str | None, read_only: bool) -> dict[str, object]:
@@ -346,6 +349,27 @@ async def _administer(server: sa.URL, statement: str) -> None:
             await connection.exec_driver_sql(statement)
     finally:
         await engine.dispose()
+
+
+def _begin(connection: sa.Connection) -> None:
+    options, info = connection.get_execution_options(), connection.info
+    read_only = bool(options.get("postgresql_read_only_default"))
+    # Said when it changes, not each time: it is a round trip of its own.
+    if read_only == info.get("read_only_default", False) or options.get("postgresql_readonly"):
+        return
+    # In no transaction, which a rollback would undo it with, and which began as the default was.
+    adapted = connection.connection.dbapi_connection
+    assert adapted
+    autocommit = bool(adapted.autocommit)
+    adapted.autocommit = True
+    try:
+        connection.exec_driver_sql(f"SET default_transaction_read_only = {read_only}")
+    except BaseException:
+        # It would commit each statement of the next transaction.
+        connection.invalidate()
+        raise
+    adapted.autocommit = autocommit
+    info["read_only_default"] = read_only
 
 
 class _Conflict(TypedDict):

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import db
@@ -72,6 +73,48 @@ async def test_what_autocommit_would_break_is_refused(
     async with fresh_database.reader() as session:
         found = (await session.execute(sa.select(Author.email, Author.name))).all()
     assert [tuple(row) for row in found] == [("grace@example.com", "Ada")]
+
+
+async def _beneath(session: AsyncSession) -> None:
+    connection = await session.connection()
+    await connection.execute(sa.update(Author).values(name="Grace"))
+
+
+async def _in_a_select(session: AsyncSession) -> None:
+    changed = sa.update(Author).values(name="Grace").returning(Author.id).cte()
+    await session.execute(sa.select(sa.func.count()).select_from(changed))
+
+
+async def _in_text(session: AsyncSession) -> None:
+    update = "UPDATE probe_authors SET name = 'Grace' RETURNING 1"
+    await session.execute(sa.text(f"WITH changed AS ({update}) SELECT * FROM changed"))
+
+
+async def _explained(session: AsyncSession) -> None:
+    await session.execute(sa.text("EXPLAIN ANALYZE UPDATE probe_authors SET name = 'Grace'"))
+
+
+@pytest.mark.parametrize("work", [_beneath, _in_a_select, _in_text, _explained])
+async def test_what_gets_by_the_session_is_refused_by_the_database(
+    fresh_database: db.Database, work: Callable[[AsyncSession], Awaitable[None]]
+) -> None:
+    async with fresh_database.transaction() as session:
+        session.add(Author(email="grace@example.com"))
+    for _ in range(2):
+        # Only PostgreSQL writes in the midst of a query; to others it is a mistake in the syntax.
+        with pytest.raises((db.ReadOnly, DBAPIError)) as raised:
+            async with fresh_database.reader() as session:
+                await work(session)
+        assert isinstance(raised.value, db.ReadOnly) or "syntax" in str(raised.value)
+    # And it is said again when the connection has written in between.
+    async with fresh_database.transaction() as session:
+        assert await session.scalar(sa.select(Author.name)) == "Ada"
+        await session.execute(sa.update(Author).values(name="Joan"))
+    with pytest.raises((db.ReadOnly, DBAPIError)):
+        async with fresh_database.reader() as session:
+            await work(session)
+    async with fresh_database.reader() as session:
+        assert await session.scalar(sa.select(Author.name)) == "Joan"
 
 
 async def test_what_was_added_and_forgotten_is_refused(fresh_database: db.Database) -> None:

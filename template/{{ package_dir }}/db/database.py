@@ -150,7 +150,8 @@ class Database:
 
         It reads from a replica where there is one, and so perhaps not yet what was just committed.
         Raises ReadOnly for what needs a transaction: a flush, a statement that writes, FOR UPDATE,
-        a savepoint, a server-side cursor. Several reads that must agree need one too.
+        a savepoint, a server-side cursor. Several reads that must agree need one too. What hides
+        a write, as a function or a CTE, is refused by the database itself.
         """
         options = dialect.reader_options(self.settings)
         async with self._opened(options, reader=True, replica=True) as session:
