@@ -223,7 +223,7 @@ MUTATIONS = [
         "asyncpg",
     ),
     Mutation(
-        "src/shop/db/errors.py",
+        "src/shop/db/translation.py",
         "context.is_disconnect or lost or busy",
         "context.is_disconnect or lost",
         "tests/db/test_transactions.py::test_a_connection_that_could_not_be_rolled_back_is_not_used_again",
@@ -274,9 +274,53 @@ MUTATIONS = [
         "psycopg",
     ),
     Mutation(
-        "src/shop/db/errors.py",
-        'if constraint == "PRIMARY":',
-        "if False:",
+        "src/shop/db/dialect.py",
+        "    if driver.error_code(error) in CHECK_VIOLATION:\n"
+        "        # The detail is the row, with whatever people wrote into it.\n"
+        "        return name, ()\n"
+        '    # "Key (tenant_id, email)=(1, a@example.com) already exists", in whichever language.\n'
+        '    key = re.match(r"[^(]*',
+        '    key = re.search(r"',
+        "tests/db/test_errors.py::test_what_the_row_holds_is_no_field_of_a_check",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/translation.py",
+        "            kind = StillReferenced\n",
+        "            pass\n",
+        "tests/db/test_errors.py::test_which_of_two_rows_a_foreign_key_is_about",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/translation.py",
+        'verb == "DELETE" or',
+        "table is None or",
+        "tests/db/test_errors.py::test_which_of_two_rows_a_foreign_key_is_about",
+    ),
+    Mutation(
+        "src/shop/db/translation.py",
+        "(ValueError, ArithmeticError)",
+        "()",
+        "tests/db/test_errors.py::test_a_value_that_no_column_keeps_is_refused_and_not_repeated",
+    ),
+    Mutation(
+        "src/shop/db/translation.py",
+        "(dialect.INVALID_VALUE, InvalidValue, _INVALID),",
+        "",
+        "tests/db/test_errors.py::test_a_text_that_is_too_long_is_an_invalid_value",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/translation.py",
+        "sent = context.execution_context is not None",
+        "sent = True",
+        "tests/db/test_errors.py::test_a_value_that_never_left_undoes_nothing",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/dialect.py",
+        'key[1] == "PRIMARY"',
+        'key[1] == ""',
         "tests/db/test_dialect.py::test_an_error_names_the_constraint_and_its_fields_but_no_value",
         "asyncmy",
     ),
@@ -381,7 +425,7 @@ MUTATIONS = [
     ),
     # Faults: what each of them is survived by.
     Mutation(
-        "src/shop/db/errors.py",
+        "src/shop/db/translation.py",
         "if context.is_disconnect and connection.info.get(_COMMITTING):",
         "if False:",
         "tests/db/faults/test_connections.py::test_reply_to_commit_lost",
@@ -434,7 +478,7 @@ MUTATIONS = [
         "psycopg",
     ),
     Mutation(
-        "src/shop/db/errors.py",
+        "src/shop/db/translation.py",
         "    connection.info[_COMMITTING] = True\n",
         "",
         "tests/db/faults/test_connections.py::test_connection_killed_before_commit",

@@ -13,7 +13,7 @@ PROGRAMS = Path(sysconfig.get_path("scripts"))
 # Lines a module of the layer may have: what a stranger reads in two minutes. A module that outgrows
 # its budget is split, or does too much.
 BUDGETS = {
-    "__init__.py": 90,
+    "__init__.py": 95,
     "__main__.py": 150,
     "base.py": 130,
     "bulk.py": 250,
@@ -22,7 +22,7 @@ BUDGETS = {
     "dialect.py": 400,
     "driver.py": 160,
     "engine.py": 170,
-    "errors.py": 320,
+    "errors.py": 180,
     "factory.py": 110,
     "fastapi.py": 160,
     "health.py": 80,
@@ -40,6 +40,7 @@ BUDGETS = {
     "settings.py": 200,
     "testing.py": 280,
     "tls.py": 90,
+    "translation.py": 240,
 }
 
 

@@ -45,6 +45,7 @@ OURS = [
     "src/shop/db/settings.py",
     "src/shop/db/testing.py",
     "src/shop/db/tls.py",
+    "src/shop/db/translation.py",
     # The layer's own tests, of which there are more with each release.
     *(
         path.relative_to(REPOSITORY / "template").as_posix().removesuffix(".jinja")

@@ -32,9 +32,12 @@ BIGINT_KEY = sa.BigInteger()
 # https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
 # https://mariadb.com/docs/server/reference/error-codes
 UNIQUE_VIOLATION = frozenset({"1062", "1586"})
-FOREIGN_KEY_VIOLATION = frozenset({"1216", "1217", "1451", "1452"})
+FOREIGN_KEY_VIOLATION = frozenset({"1216", "1452"})
+STILL_REFERENCED = frozenset({"1217", "1451"})
 NOT_NULL_VIOLATION = frozenset({"1048", "1364"})
 CHECK_VIOLATION = frozenset({"3819", "4025"})
+# Too large, too long, cut off, not of the type.
+INVALID_VALUE = frozenset({"1264", "1265", "1292", "1366", "1406", "1411", "1690"})
 SERIALIZATION_FAILURE = frozenset({"1020"})
 DEADLOCK = frozenset({"1213"})
 LOCK_TIMEOUT = frozenset({"1205", "3572"})
@@ -179,16 +182,22 @@ def is_stale_statement(error: BaseException) -> bool:
     return driver.error_code(error) == "1412"
 
 
-def violation(error: BaseException) -> tuple[str | None, tuple[str, ...]]:
+def violation(
+    error: BaseException, table: sa.Table[Any] | None
+) -> tuple[str | None, tuple[str, ...]]:
     """The name of the violated constraint and its columns, where the server tells."""
     message = driver.diagnostics(error)["message"]
     code = driver.error_code(error) or ""
-    if code in FOREIGN_KEY_VIOLATION:
+    if code in FOREIGN_KEY_VIOLATION | STILL_REFERENCED:
         key = re.search(r"CONSTRAINT `([^`]+)` FOREIGN KEY \(([^)]+)\)", message)
         return (key[1], tuple(re.findall(r"`([^`]+)`", key[2]))) if key else (None, ())
     if code in UNIQUE_VIOLATION:
         # The value comes first, with quotes of its own. MySQL names the table before the key.
         key = re.search(r"'(?:[^'.]+\.)?([^'.]+)'$", message)
+        if key and key[1] == "PRIMARY" and table is not None:
+            # Every primary key is called so, whatever name it was given.
+            given = table.primary_key.name
+            return str(given) if given else None, ()
         return key and key[1], ()
     name = re.search(r"['`]([^'`]+)['`]", message)
     if code in NOT_NULL_VIOLATION:

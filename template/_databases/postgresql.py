@@ -35,9 +35,16 @@ BIGINT_KEY = sa.BigInteger()
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 UNIQUE_VIOLATION = frozenset({"23505", "23P01"})
-FOREIGN_KEY_VIOLATION = frozenset({"23503", "23001"})
+FOREIGN_KEY_VIOLATION = frozenset({"23503"})
+# Of a key with ON DELETE RESTRICT alone: else the code is the same both ways.
+STILL_REFERENCED = frozenset({"23001"})
 NOT_NULL_VIOLATION = frozenset({"23502"})
 CHECK_VIOLATION = frozenset({"23514"})
+# Too long, too large, not of the type, not of the encoding; and whatever asyncpg cannot convert.
+INVALID_VALUE = frozenset(
+    {"22000", "22001", "22003", "22007", "22008", "22018", "22021", "22026", "2200H"}
+    | {"22P02", "22P03", "22P05", "22023", "22030", "22032"}
+)
 SERIALIZATION_FAILURE = frozenset({"40001"})
 DEADLOCK = frozenset({"40P01"})
 LOCK_TIMEOUT = frozenset({"55P03"})
@@ -175,14 +182,20 @@ def is_stale_statement(error: BaseException) -> bool:
     return driver.diagnostics(error).get("source_function") == "RevalidateCachedQuery"
 
 
-def violation(error: BaseException) -> tuple[str | None, tuple[str, ...]]:
+def violation(
+    error: BaseException, table: sa.Table[Any] | None
+) -> tuple[str | None, tuple[str, ...]]:
     """The name of the violated constraint and its columns, as the server tells them."""
     told = driver.diagnostics(error)
+    name, detail = told.get("constraint_name"), told.get("message_detail", "")
     if column := told.get("column_name"):
-        return told.get("constraint_name"), (column,)
+        return name, (column,)
+    if driver.error_code(error) in CHECK_VIOLATION:
+        # The detail is the row, with whatever people wrote into it.
+        return name, ()
     # "Key (tenant_id, email)=(1, a@example.com) already exists", in whichever language.
-    key = re.search(r"\(([\w\s,]+)\)=\(", told.get("message_detail", ""))
-    return told.get("constraint_name"), tuple(key[1].split(", ")) if key else ()
+    key = re.match(r"[^(]*\(([\w\s,]+)\)=\(", detail)
+    return name, tuple(key[1].split(", ")) if key else ()
 
 
 def partial_index(*columns: str, where: str, unique: bool = False) -> sa.Index:

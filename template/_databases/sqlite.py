@@ -34,8 +34,11 @@ UNIQUE_VIOLATION = frozenset(
     {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"}
 )
 FOREIGN_KEY_VIOLATION = frozenset({"SQLITE_CONSTRAINT_FOREIGNKEY"})
+# The code is the same both ways.
+STILL_REFERENCED = frozenset[str]()
 NOT_NULL_VIOLATION = frozenset({"SQLITE_CONSTRAINT_NOTNULL"})
 CHECK_VIOLATION = frozenset({"SQLITE_CONSTRAINT_CHECK"})
+INVALID_VALUE = frozenset({"SQLITE_MISMATCH", "SQLITE_TOOBIG"})
 SERIALIZATION_FAILURE = frozenset({"SQLITE_BUSY_SNAPSHOT"})
 DEADLOCK = frozenset({"SQLITE_LOCKED"})
 LOCK_TIMEOUT = frozenset({"SQLITE_BUSY", "SQLITE_BUSY_RECOVERY"})
@@ -124,7 +127,9 @@ def is_stale_statement(error: BaseException) -> bool:
     return False
 
 
-def violation(error: BaseException) -> tuple[str | None, tuple[str, ...]]:
+def violation(
+    error: BaseException, table: sa.Table[Any] | None
+) -> tuple[str | None, tuple[str, ...]]:
     """The name of the violated constraint, where SQLite tells, and its columns, where it does."""
     _, _, what = driver.diagnostics(error)["message"].partition(" constraint failed: ")
     if index := re.fullmatch(r"index '(.+)'", what):

@@ -1,6 +1,9 @@
 """Each failure has one name, whichever driver tells of it, and the driver's own error behind it."""
 
 import asyncio
+from datetime import datetime
+from decimal import Decimal
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -8,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import db, dialect
-from .models import Author
+from .models import Author, Book, Sample
 
 COUNT = sa.select(sa.func.count(Author.id))
 
@@ -113,3 +116,81 @@ async def test_a_database_that_is_not_there_is_unavailable(fresh_database: db.Da
             async with database.transaction() as session:
                 await session.connection()
         assert not (await database.ping()).ok
+
+
+async def test_what_the_row_holds_is_no_field_of_a_check(session: AsyncSession) -> None:
+    author = Author(email="ada")
+    session.add(author)
+    await session.flush()
+    with pytest.raises(db.CheckViolation) as raised:
+        session.add(Book(author_id=author.id, title="x (secret)=(1) y", pages=0))
+        await session.flush()
+    assert raised.value.fields == ()
+    assert "secret" not in f"{raised.value} {raised.value!r}"
+
+
+async def test_which_of_two_rows_a_foreign_key_is_about(session: AsyncSession) -> None:
+    author = Author(email="ada", books=[Book(title="SQL")])
+    session.add(author)
+    await session.flush()
+    authors, books = (Author.metadata.tables[f"probe_{x}"] for x in ("authors", "books"))
+    missing = uuid4()
+    for refused in (sa.delete(authors), sa.update(authors).values(id=missing)):
+        with pytest.raises(db.StillReferenced, match="other rows refer") as parent:
+            async with session.begin_nested():
+                await session.execute(refused)
+        assert parent.value.fields == ()
+    for dangling in (
+        sa.insert(books).values(author_id=missing, title="SQL", version=1),
+        sa.update(books).values(author_id=missing),
+    ):
+        with pytest.raises(db.ForeignKeyViolation, match="one that is not there") as child:
+            async with session.begin_nested():
+                await session.execute(dangling)
+        assert type(child.value) is db.ForeignKeyViolation
+        # SQLite does not tell.
+        assert child.value.fields in {("author_id",), ()}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"price": Decimal(10) ** 11},
+        {"price": Decimal("nan")},
+        {"moment": datetime(2024, 5, 6)},
+        {"number": 10**30},
+        {"colour": Decimal(7)},
+        {"text": "secret\ud800"},
+    ],
+)
+async def test_a_value_that_no_column_keeps_is_refused_and_not_repeated(
+    fresh_database: db.Database, values: dict[str, object]
+) -> None:
+    async with fresh_database.transaction() as session:
+        samples = Sample.metadata.tables["probe_samples"]
+        session.add(Sample(code="a"))
+        await session.flush()
+        with pytest.raises(db.InvalidValue) as raised:
+            async with session.begin_nested():
+                await session.execute(sa.update(samples).values(values))
+        shown = f"{raised.value} {raised.value!r}"
+        assert not any(str(value) in shown for value in values.values())
+        assert isinstance(raised.value, ValueError)
+
+
+async def test_a_value_that_never_left_undoes_nothing(fresh_database: db.Database) -> None:
+    async with fresh_database.transaction() as session:
+        session.add(Author(email="ada"))
+        await session.flush()
+        late = sa.select(Author).where(Author.created_at > datetime(2024, 5, 6))
+        with pytest.raises(db.InvalidValue, match="without a zone"):
+            await session.execute(late)
+    async with fresh_database.session() as session:
+        assert await session.scalar(COUNT) == 1
+
+
+async def test_a_text_that_is_too_long_is_an_invalid_value(session: AsyncSession) -> None:
+    if dialect.RENDER_AS_BATCH:
+        pytest.skip("SQLite keeps a text of any length")
+    with pytest.raises(db.InvalidValue):
+        await session.execute(sa.insert(Author).values(email="e" * 101))

@@ -12,6 +12,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
 from . import dialect
+from .errors import InvalidValue
 
 # A constraint that has no name cannot be dropped by a migration, nor told apart in an error.
 # https://alembic.sqlalchemy.org/en/latest/naming.html
@@ -31,7 +32,7 @@ JSONObject = dict[str, object]
 class UTCDateTime(TypeDecorator[datetime]):
     """A point in time: takes aware datetimes only, keeps UTC, gives aware ones on every database.
 
-    Raises ValueError for a naive datetime, which would be a guess at somebody's time zone.
+    Raises InvalidValue for a naive one, which would be a guess at somebody's time zone.
     """
 
     impl = dialect.TIMESTAMP
@@ -41,7 +42,7 @@ class UTCDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.utcoffset() is None:
-            raise ValueError(f"{value!r} has no time zone: write datetime.now(UTC), never utcnow()")
+            raise InvalidValue("a time without a zone: write datetime.now(UTC), never utcnow()")
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
@@ -54,7 +55,7 @@ class ExactDecimal(TypeDecorator[Decimal]):
     """A decimal number: `precision` digits, at most 15, of which `scale` are after the point.
 
     Further digits are rounded, half away from zero, before they leave; a number that is too large,
-    or none, raises ValueError. SQLite keeps floats, which hold 15 digits: what is read is rounded
+    or none, raises InvalidValue. SQLite keeps floats, which hold 15 digits: what is read is rounded
     to `scale` and so equals what was written.
     """
 
@@ -74,9 +75,9 @@ class ExactDecimal(TypeDecorator[Decimal]):
         try:
             rounded = value.quantize(Decimal(1).scaleb(-self.scale), ROUND_HALF_UP)
         except InvalidOperation as error:
-            raise ValueError(f"{value} is no number that can be kept") from error
+            raise InvalidValue("no number, or one with too many digits") from error
         if abs(rounded) >= 10**whole_digits:
-            raise ValueError(f"{value} has more than {whole_digits} digits before the point")
+            raise InvalidValue(f"a number of more than {whole_digits} digits before the point")
         return rounded
 
     def process_result_value(

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import attributes
 
-from . import dialect, driver, errors
+from . import dialect, driver, translation
 from .errors import StaleVersion, UnknownField
 from .layout import Layout, layout
 from .mixins import SoftDeletable, Timestamped
@@ -187,7 +187,7 @@ class Bulk(Reading[M]):
             try:
                 yield await self.session.connection()
             except Exception as error:
-                told = errors.of_driver(error, target.table)
+                told = translation.of_driver(error, target.table)
                 if told is None:
                     raise
                 raise told from error

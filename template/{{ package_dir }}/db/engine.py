@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, NullPool
 from sqlalchemy.util import await_only
 
-from . import dialect, driver, errors, tls
+from . import dialect, driver, errors, tls, translation
 from .settings import DatabaseSettings
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def create_engine(
     )
     dialect.attach(engine, settings)
     _Watch(settings, password).attach(engine.sync_engine, ping=bool(pre_ping))
-    errors.attach(engine)
+    translation.attach(engine)
     return engine
 
 

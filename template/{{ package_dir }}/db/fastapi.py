@@ -87,9 +87,11 @@ _ANSWERS: dict[type[Exception], tuple[int, str]] = {
     errors.NotFound: (404, "there is none with this key"),
     errors.UniqueViolation: (409, "there is one with the same value"),
     errors.ForeignKeyViolation: (409, "what it refers to is not there, or it is referred to"),
+    errors.StillReferenced: (409, "something else refers to it"),
     errors.StaleVersion: (409, "someone else changed it: read it again, and decide anew"),
     errors.NotNullViolation: (422, "a value is missing"),
     errors.CheckViolation: (422, "a value is not allowed"),
+    errors.InvalidValue: (422, "a value is too large, too long, or of another kind"),
     errors.UnknownField: (422, "a field is not known here"),
     errors.InvalidCursor: (422, "the cursor is not one of these pages: begin with none"),
     # Asked again at once it might be done twice: so no 503, which invites to that.
