@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from . import driver
-from .rows import Batch
+from .rows import Run
 from .servers import ServerProgram, start
 from .settings import DRIVER, DatabaseSettings
 
@@ -250,16 +250,16 @@ def is_one_of(
 async def upsert_rows(
     connection: AsyncConnection,
     table: sa.Table[Any],
-    batches: AsyncIterable[tuple[Batch, Sequence[str]]],
+    runs: AsyncIterable[tuple[Run, Sequence[str]]],
     *,
     on: Sequence[str],
     always: Mapping[str, object],
 ) -> None:
-    """Insert batches, or give these columns to the rows that are the same `on` these others.
+    """Insert runs of rows, or give these columns to the rows that are the same `on` these others.
 
     `always` are values that any row gets that is there.
     """
-    async for batch, columns in batches:
+    async for run, columns in runs:
         insert = mysql.insert(table)
         # Without a change the row is left as it is.
         changes: dict[str, object] = {
@@ -268,7 +268,8 @@ async def upsert_rows(
         }
         keep = {name: table.c[name] for name in on}
         statement = insert.on_duplicate_key_update(changes if columns else keep)
-        await connection.execute(statement, batch.mappings())
+        for batch in run.batches:
+            await connection.execute(statement, batch.mappings())
 
 
 def _written_out(values: Mapping[str, object], dialect: sa.Dialect) -> dict[str, object]:
@@ -292,18 +293,18 @@ def _written_out(values: Mapping[str, object], dialect: sa.Dialect) -> dict[str,
 async def update_rows(
     connection: AsyncConnection,
     table: sa.Table[Any],
-    batches: AsyncIterable[tuple[Batch, Sequence[str]]],
+    runs: AsyncIterable[tuple[Run, Sequence[str]]],
     *,
     always: Mapping[str, object],
     only: sa.ColumnElement[bool],
 ) -> int:
-    """Give these columns of batches to the rows that are the same in the others; how many were.
+    """Give these columns of runs to the rows that are the same in the others; how many were.
 
     `always` are values that each of them gets; those that do not meet `only` are left alone.
     """
     count = 0
-    async for batch, columns in batches:
-        same = [name for name in batch.keys if name not in columns]
+    async for run, columns in runs:
+        same = [column.key for column in run.columns if column.key not in columns]
         # A name for each place: the key is looked for, and may be among what is set.
         at = {name: f"at_{name}" for name in same}
         changes: dict[str, object] = {
@@ -311,11 +312,10 @@ async def update_rows(
             **always,
         }
         where = [table.c[name] == sa.bindparam(at[name]) for name in same]
-        rows = [{at.get(name, name): x for name, x in row.items()} for row in batch.mappings()]
-        result = await connection.execute(
-            sa.update(table).where(*where, only).values(changes), rows
-        )
-        count += result.rowcount
+        statement = sa.update(table).where(*where, only).values(changes)
+        for batch in run.batches:
+            rows = [{at.get(name, name): x for name, x in row.items()} for row in batch.mappings()]
+            count += (await connection.execute(statement, rows)).rowcount
     return count
 
 

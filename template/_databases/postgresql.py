@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from . import driver
-from .rows import Batch
+from .rows import Run
 from .servers import ServerProgram, start
 from .settings import DRIVER, DatabaseSettings
 
@@ -226,17 +226,17 @@ def is_one_of(
 async def upsert_rows(
     connection: AsyncConnection,
     table: sa.Table[Any],
-    batches: AsyncIterable[tuple[Batch, Sequence[str]]],
+    runs: AsyncIterable[tuple[Run, Sequence[str]]],
     *,
     on: Sequence[str],
     always: Mapping[str, object],
 ) -> None:
-    """Insert batches, or give these columns to the rows that are the same `on` these others.
+    """Insert runs of rows, or give these columns to the rows that are the same `on` these others.
 
     `always` are values that any row gets that is there.
     """
     conflict = _conflict(table, on)
-    async for source, columns in _staged(connection, batches, on):
+    async for source, columns in _staged(connection, runs, on):
         insert = postgresql.insert(table).from_select(list(source.selected_columns.keys()), source)
         changes: dict[str, object] = {**{name: insert.excluded[name] for name in columns}, **always}
         if columns:
@@ -249,17 +249,17 @@ async def upsert_rows(
 async def update_rows(
     connection: AsyncConnection,
     table: sa.Table[Any],
-    batches: AsyncIterable[tuple[Batch, Sequence[str]]],
+    runs: AsyncIterable[tuple[Run, Sequence[str]]],
     *,
     always: Mapping[str, object],
     only: sa.ColumnElement[bool],
 ) -> int:
-    """Give these columns of batches to the rows that are the same in the others; how many were.
+    """Give these columns of runs to the rows that are the same in the others; how many were.
 
     `always` are values that each of them gets; those that do not meet `only` are left alone.
     """
     count = 0
-    async for source, columns in _staged(connection, batches, [c.key for c in table.primary_key]):
+    async for source, columns in _staged(connection, runs, [c.key for c in table.primary_key]):
         new = source.subquery()
         changes: dict[str, object] = {**{name: new.c[name] for name in columns}, **always}
         same = [table.c[name] == new.c[name] for name in set(new.c.keys()).difference(columns)]
@@ -270,26 +270,26 @@ async def update_rows(
 
 async def _staged(
     connection: AsyncConnection,
-    batches: AsyncIterable[tuple[Batch, Sequence[str]]],
+    runs: AsyncIterable[tuple[Run, Sequence[str]]],
     key: Sequence[str],
 ) -> AsyncIterator[tuple[sa.Select[Any], Sequence[str]]]:
-    """The rows of batches from a temporary table, another where the columns change.
+    """The rows of runs from a temporary table, another where the columns change.
 
     Of rows that have the same key the last one counts.
     """
     shape: tuple[Sequence[sa.Column[Any]], Sequence[str]] | None = None
     stage = sa.table("bulk_rows")
-    async for batch, columns in batches:
-        if shape != (batch.columns, columns):
+    async for run, columns in runs:
+        if shape != (run.columns, columns):
             if shape is not None:
                 yield _newest(stage, key), shape[1]
                 await connection.execute(sa.text("DROP TABLE bulk_rows"))
-            shape = (batch.columns, columns)
-            stage = sa.table("bulk_rows", *(sa.column(c.key, c.type) for c in batch.columns))
-            like = sa.select(*batch.columns).limit(sa.literal_column("0"))
+            shape = (run.columns, columns)
+            stage = sa.table("bulk_rows", *(sa.column(c.key, c.type) for c in run.columns))
+            like = sa.select(*run.columns).limit(sa.literal_column("0"))
             made = like.compile(dialect=connection.dialect)
             await connection.exec_driver_sql(f"CREATE TEMPORARY TABLE bulk_rows AS {made}")
-        await driver.insert_rows(connection, stage, batch)
+        await driver.insert_rows(connection, stage, run)
     if shape is not None:
         yield _newest(stage, key), shape[1]
         await connection.execute(sa.text("DROP TABLE bulk_rows"))

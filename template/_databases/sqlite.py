@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from . import driver
-from .rows import Batch
+from .rows import Run
 from .settings import DRIVER, DatabaseSettings
 
 # SQLite keeps text: a fraction of six digits sorts as Python's own do.
@@ -166,41 +166,42 @@ def is_one_of(
 async def upsert_rows(
     connection: AsyncConnection,
     table: sa.Table[Any],
-    batches: AsyncIterable[tuple[Batch, Sequence[str]]],
+    runs: AsyncIterable[tuple[Run, Sequence[str]]],
     *,
     on: Sequence[str],
     always: Mapping[str, object],
 ) -> None:
-    """Insert batches, or give these columns to the rows that are the same `on` these others.
+    """Insert runs of rows, or give these columns to the rows that are the same `on` these others.
 
     `always` are values that any row gets that is there.
     """
     conflict = _conflict(table, on)
-    async for batch, columns in batches:
+    async for run, columns in runs:
         insert = sqlite.insert(table)
         changes: dict[str, object] = {**{name: insert.excluded[name] for name in columns}, **always}
         if columns:
             statement = insert.on_conflict_do_update(**conflict, set_=changes)
         else:
             statement = insert.on_conflict_do_nothing(**conflict)
-        await connection.execute(statement, batch.mappings())
+        for batch in run.batches:
+            await connection.execute(statement, batch.mappings())
 
 
 async def update_rows(
     connection: AsyncConnection,
     table: sa.Table[Any],
-    batches: AsyncIterable[tuple[Batch, Sequence[str]]],
+    runs: AsyncIterable[tuple[Run, Sequence[str]]],
     *,
     always: Mapping[str, object],
     only: sa.ColumnElement[bool],
 ) -> int:
-    """Give these columns of batches to the rows that are the same in the others; how many were.
+    """Give these columns of runs to the rows that are the same in the others; how many were.
 
     `always` are values that each of them gets; those that do not meet `only` are left alone.
     """
     count = 0
-    async for batch, columns in batches:
-        same = [name for name in batch.keys if name not in columns]
+    async for run, columns in runs:
+        same = [column.key for column in run.columns if column.key not in columns]
         # A name for each place: the key is looked for, and may be among what is set.
         at = {name: f"at_{name}" for name in same}
         changes: dict[str, object] = {
@@ -208,11 +209,10 @@ async def update_rows(
             **always,
         }
         where = [table.c[name] == sa.bindparam(at[name]) for name in same]
-        rows = [{at.get(name, name): x for name, x in row.items()} for row in batch.mappings()]
-        result = await connection.execute(
-            sa.update(table).where(*where, only).values(changes), rows
-        )
-        count += result.rowcount
+        statement = sa.update(table).where(*where, only).values(changes)
+        for batch in run.batches:
+            rows = [{at.get(name, name): x for name, x in row.items()} for row in batch.mappings()]
+            count += (await connection.execute(statement, rows)).rowcount
     return count
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from .rows import Batch
+from .rows import Run
 from .settings import DatabaseSettings
 from .tls import create_context
 
@@ -57,6 +57,7 @@ def diagnostics(error: BaseException) -> dict[str, str]:
     return {"message": str(error.args[1])} if len(error.args) > 1 else {"message": str(error)}
 
 
-async def insert_rows(connection: AsyncConnection, table: sa.TableClause, batch: Batch) -> None:
-    """Insert rows in the fastest way that this driver has."""
-    await connection.execute(sa.insert(table), batch.mappings())
+async def insert_rows(connection: AsyncConnection, table: sa.TableClause, run: Run) -> None:
+    """Insert a run of rows in the fastest way that this driver has."""
+    for batch in run.batches:
+        await connection.execute(sa.insert(table), batch.mappings())

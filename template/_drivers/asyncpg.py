@@ -1,13 +1,14 @@
 """What is particular to asyncpg: how it connects, is asked and dropped, and tells of an error."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from .rows import Batch, needs_sql
+from .rows import Run, needs_sql
 from .settings import DatabaseSettings
 from .tls import create_context
 
@@ -73,21 +74,22 @@ def diagnostics(error: BaseException) -> dict[str, str]:
     return {name: text for name, text in told.items() if text}
 
 
-async def insert_rows(connection: AsyncConnection, table: sa.TableClause, batch: Batch) -> None:
-    """Insert rows in the fastest way that this driver has: by COPY, where that can do it.
+async def insert_rows(connection: AsyncConnection, table: sa.TableClause, run: Run) -> None:
+    """Insert a run of rows: by one COPY, where that can do it.
 
     What it raises is the driver's own error.
     """
-    if needs_sql(table, batch) or any(isinstance(x.type, _NOT_BINARY) for x in batch.columns):
-        await connection.execute(sa.insert(table), batch.mappings())
+    if needs_sql(table, run.columns) or any(isinstance(x.type, _NOT_BINARY) for x in run.columns):
+        for batch in run.batches:
+            await connection.execute(sa.insert(table), batch.mappings())
         return
     raw: _Connection | None = (await connection.get_raw_connection()).driver_connection
     assert raw is not None
     await raw.copy_records_to_table(
         table.name,
         schema_name=table.schema,
-        columns=[column.name for column in batch.columns],
-        records=batch.tuples(connection.dialect),
+        columns=[column.name for column in run.columns],
+        records=chain.from_iterable(batch.tuples(connection.dialect) for batch in run.batches),
     )
 
 
@@ -100,7 +102,7 @@ class _Connection(Protocol):
         self,
         table_name: str,
         *,
-        records: Sequence[tuple[object, ...]],
+        records: Iterable[tuple[object, ...]],
         columns: Sequence[str],
         schema_name: str | None,
     ) -> str: ...

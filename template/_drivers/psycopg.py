@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow
 from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from .rows import Batch, needs_sql
+from .rows import Run, needs_sql
 from .settings import DatabaseSettings
 
 IGNORED_PARAMETERS = ()
@@ -117,24 +117,26 @@ def diagnostics(error: BaseException) -> dict[str, str]:
     return {name: text for name, text in told.items() if text}
 
 
-async def insert_rows(connection: AsyncConnection, table: sa.TableClause, batch: Batch) -> None:
-    """Insert rows in the fastest way that this driver has: by COPY, where that can do it.
+async def insert_rows(connection: AsyncConnection, table: sa.TableClause, run: Run) -> None:
+    """Insert a run of rows: by one COPY, where that can do it.
 
     What it raises is the driver's own error.
     """
-    if needs_sql(table, batch):
-        await connection.execute(sa.insert(table), batch.mappings())
+    if needs_sql(table, run.columns):
+        for batch in run.batches:
+            await connection.execute(sa.insert(table), batch.mappings())
         return
     raw: RawConnection | None = (await connection.get_raw_connection()).driver_connection
     assert raw is not None
     quote = connection.dialect.identifier_preparer.quote
     name = ".".join(quote(part) for part in (table.schema, table.name) if part)
-    columns = ", ".join(quote(column.name) for column in batch.columns)
-    copying = f"COPY {name} ({columns}) FROM STDIN".encode()
+    names = ", ".join(quote(column.name) for column in run.columns)
+    copying = f"COPY {name} ({names}) FROM STDIN".encode()
     try:
         async with raw.cursor() as cursor, cursor.copy(copying) as copy:
-            for row in batch.tuples(connection.dialect):
-                await copy.write_row(row)
+            for batch in run.batches:
+                for row in batch.tuples(connection.dialect):
+                    await copy.write_row(row)
     except psycopg.DataError as error:
         # A value that psycopg itself refuses has no code of the server's.
         raise DataError("COPY", None, error, hide_parameters=True) from error

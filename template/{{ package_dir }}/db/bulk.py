@@ -3,27 +3,28 @@
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Callable,
     Collection,
     Iterable,
+    Iterator,
     Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import cache
 from typing import ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.orm import attributes
+from sqlalchemy.orm import DeclarativeBase, attributes
 
 from . import dialect, driver, translation
 from .errors import StaleVersion, UnknownField
 from .layout import Layout, layout
 from .mixins import SoftDeletable, Timestamped
 from .reading import M, Reading, key_of
-from .rows import Batch, Rows, chunks
+from .rows import Batch, Row, Rows, chunks, runs
 
 Keys = Iterable[object] | AsyncIterable[object]
 Progress = Callable[[int], object]
@@ -45,12 +46,17 @@ class Bulk(Reading[M]):
 
         Raises UnknownField for a name that is no column's, and what a flush would.
         """
-        target = layout(self.model)
-        count = 0
-        async with self._writing(target) as connection:
-            async for batch, _ in target.inserts(rows):
-                await driver.insert_rows(connection, target.table, batch)
+        target, count = layout(self.model), 0
+
+        def batches(chunk: list[Row]) -> Iterator[Batch]:
+            nonlocal count
+            for batch in target.inserts(chunk):
+                yield batch
                 count = _report(progress, count + len(batch))
+
+        async with self._writing(target) as connection:
+            async for run in runs(rows, batches):
+                await driver.insert_rows(connection, target.table, run)
         return count
 
     async def create_many(self, rows: Rows) -> list[M]:
@@ -83,17 +89,19 @@ class Bulk(Reading[M]):
         target, count = layout(self.model), 0
         kept = {*on, *target.key, target.version}
 
-        async def batches() -> AsyncIterator[tuple[Batch, Sequence[str]]]:
+        def batches(chunk: list[Row]) -> Iterator[Batch]:
             nonlocal count
-            async for batch, given in target.inserts(rows, alike=True):
-                yield batch, target.columns_of(given - kept)
+            for batch in target.inserts(chunk, alike=True):
+                yield batch
                 count = _report(progress, count + len(batch))
+
+        changes = ((run, target.columns_of(run.given - kept)) async for run in runs(rows, batches))
 
         async with self._writing(target) as connection:
             await dialect.upsert_rows(
                 connection,
                 target.table,
-                batches(),
+                changes,
                 on=target.columns_of(on),
                 always=target.renewals(),
             )
@@ -120,21 +128,24 @@ class Bulk(Reading[M]):
         touched: list[tuple[M, Mapping[str, object]]] = []
         count = compared = 0
 
-        async def batches() -> AsyncIterator[tuple[Batch, Sequence[str]]]:
+        def batches(chunk: list[Row]) -> Iterator[Batch]:
             nonlocal count, compared
-            async for batch, given in target.updates(rows):
+            for batch in target.updates(chunk):
                 if held:
                     touched.extend((held[key], row) for key, row in batch.by_key() if key in held)
-                yield batch, target.columns_of(given - {*target.key, target.version})
-                compared += len(batch) if target.version in given else 0
+                yield batch
+                compared += len(batch) if target.version in batch.given else 0
                 count = _report(progress, count + len(batch))
+
+        same = {*target.key, target.version}
+        changes = ((run, target.columns_of(run.given - same)) async for run in runs(rows, batches))
 
         hides = issubclass(self.model, SoftDeletable) and not self._include_deleted
         async with self._writing(target) as connection:
             changed = await dialect.update_rows(
                 connection,
                 target.table,
-                batches(),
+                changes,
                 always=target.renewals(),
                 only=target.table.c.deleted_at.is_(None) if hides else sa.true(),
             )
@@ -171,7 +182,8 @@ class Bulk(Reading[M]):
                 )
                 assert isinstance(result, sa.CursorResult)
                 count += result.rowcount
-                touched += [held[key] for key in some if key in held]
+                if held:
+                    touched += [held[key] for key in some if key in held]
         for row in touched:
             if values is None:
                 self.session.expunge(row)
@@ -198,20 +210,23 @@ class Bulk(Reading[M]):
         return {key_of(row): row for row in rows if isinstance(row, self.model)}
 
     def _check_writable(self, names: Iterable[str]) -> None:
-        writable = self._default_writable() if self.writable is None else self.writable
+        writable = _writable(self.model) if self.writable is None else self.writable
         if unknown := set(names) - set(writable):
             raise UnknownField(self.model, unknown, writable)
 
-    def _default_writable(self) -> set[str]:
-        mapper = sa.inspect(self.model)
-        mixins = [mixin for mixin in (Timestamped, SoftDeletable) if issubclass(self.model, mixin)]
-        kept = {name for mixin in mixins for name in mixin.__annotations__}
-        key_and_version = {*mapper.primary_key, mapper.version_id_col}
-        return {
-            attribute.key
-            for attribute in mapper.column_attrs
-            if attribute.key not in kept and key_and_version.isdisjoint(attribute.columns)
-        }
+
+@cache
+def _writable(model: type[DeclarativeBase]) -> frozenset[str]:
+    """What of a model may be written, where its repository does not say."""
+    mapper = sa.inspect(model)
+    mixins = [mixin for mixin in (Timestamped, SoftDeletable) if issubclass(model, mixin)]
+    kept = {name for mixin in mixins for name in mixin.__annotations__}
+    key_and_version = {*mapper.primary_key, mapper.version_id_col}
+    return frozenset(
+        attribute.key
+        for attribute in mapper.column_attrs
+        if attribute.key not in kept and key_and_version.isdisjoint(attribute.columns)
+    )
 
 
 def _report(progress: Progress | None, count: int) -> int:

@@ -1,17 +1,17 @@
 """How the rows of a model lie in its table: checked, filled with defaults, put into batches."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase
 
 from .errors import UnknownField
-from .rows import Batch, Row, Rows, chunks
+from .rows import Batch, Row
 
 
 @dataclass
@@ -98,32 +98,25 @@ class Layout:
                 renewed[each.column.key] = _renewal(each.column, made)
         return renewed
 
-    async def inserts(
-        self,
-        rows: Rows,
-        *,
-        alike: bool = False,
-    ) -> AsyncIterator[tuple[Batch, frozenset[str]]]:
-        """Batches with every column that the database does not fill, and the names that rows give.
+    def inserts(self, chunk: list[Row], *, alike: bool = False) -> Iterator[Batch]:
+        """Batches with every column that the database does not fill.
 
         A None counts as not given, as for the ORM, where the database fills the column. With
         `alike` all rows of a batch give the same names.
         """
-        async for chunk in chunks(rows):
-            given = self._check(chunk)
-            varying = given if alike else given & self.served
-            for names, some in _groups(chunk, varying, self.served).items():
-                used = [each for each in self.fields if not each.served or each.name in names]
-                yield _batch(used, [each.values(some, given) for each in used]), names
+        given = self._check(chunk)
+        varying = given if alike else given & self.served
+        for names, some in _groups(chunk, varying, self.served).items():
+            used = [each for each in self.fields if not each.served or each.name in names]
+            yield _batch(used, [each.values(some, given) for each in used], names)
 
-    async def updates(self, rows: Rows) -> AsyncIterator[tuple[Batch, frozenset[str]]]:
-        """Batches with the columns that rows give, their key among them, and the names of these."""
-        async for chunk in chunks(rows):
-            for names, some in _groups(chunk, self._check(chunk), frozenset()).items():
-                if missing := set(self.key) - names:
-                    raise ValueError(f"a row gives no {', '.join(sorted(missing))}, its key")
-                used = [each for each in self.fields if each.name in names]
-                yield _batch(used, [[row[each.name] for row in some] for each in used]), names
+    def updates(self, chunk: list[Row]) -> Iterator[Batch]:
+        """Batches with the columns that rows give, their key among them."""
+        for names, some in _groups(chunk, self._check(chunk), frozenset()).items():
+            if missing := set(self.key) - names:
+                raise ValueError(f"a row gives no {', '.join(sorted(missing))}, its key")
+            used = [each for each in self.fields if each.name in names]
+            yield _batch(used, [[row[each.name] for row in some] for each in used], names)
 
     def _check(self, chunk: Sequence[Row]) -> frozenset[str]:
         given = frozenset[str]().union(*chunk)
@@ -138,16 +131,28 @@ def layout(model: type[DeclarativeBase]) -> Layout:
     return Layout(model)
 
 
-def _batch(fields: Sequence[_Field], values: Sequence[Sequence[object]]) -> Batch:
+def _batch(
+    fields: Sequence[_Field],
+    values: Sequence[Sequence[object]],
+    given: frozenset[str],
+) -> Batch:
     names, columns = (each.name for each in fields), (each.column for each in fields)
-    return Batch(tuple(names), tuple(columns), values)
+    return Batch(tuple(names), tuple(columns), values, given)
 
 
-def _maker(function: Callable[..., object]) -> Callable[[Sequence[Row]], list[object]]:
+def _maker(
+    function: Callable[..., object],
+    several: Callable[[int], list[object]] | None,
+) -> Callable[[Sequence[Row]], list[object]]:
+    if several is not None:
+        return lambda rows: several(len(rows))
     # SQLAlchemy wraps a function that asks for no context, and one that tells nothing of itself.
     plain = getattr(function, "__wrapped__", None)
     try:
-        asks = not callable(plain) or bool(signature(plain).parameters)
+        asks = callable(plain) and any(
+            parameter.default is Parameter.empty
+            for parameter in signature(plain).parameters.values()
+        )
     except ValueError:
         asks = False
     if callable(plain) and not asks:
@@ -169,7 +174,7 @@ def _field(name: str, column: sa.Column[Any], constant: object) -> _Field:
         value: object = made.arg
         return _Field(name, column, lambda rows: [value] * len(rows), served=False)
     if isinstance(made, sa.ColumnDefault) and made.is_callable:
-        return _Field(name, column, _maker(made.arg), served=False)
+        return _Field(name, column, _maker(made.arg, column.info.get("defaults")), served=False)
     counted = column.table.autoincrement_column is column
     served = column.server_default is not None or made is not None or counted
     return _Field(name, column, None, served)

@@ -78,6 +78,9 @@ class Reading(Generic[M]):
         `for_update` locks the row until the transaction ends: "wait" waits for whoever holds it,
         "nowait" raises LockTimeout instead, "skip_locked" takes the row for missing.
         """
+        if not (options or for_update or self._include_deleted or self._is_filtered):
+            # Takes what the session holds, and its Session leaves out what is deleted.
+            return await self.session.get(self.model, key)
         statement = self._select(self._has_key([key]), options=options)
         if for_update:
             # What the session holds may be older than the lock.
@@ -237,6 +240,10 @@ class Reading(Generic[M]):
         options = [selectinload(getattr(self.model, name)) for name in relationships]
         await self.session.scalars(self._select(self._has_key([key_of(row)]), options=options))
         return row
+
+    @property
+    def _is_filtered(self) -> bool:
+        return type(self).statement is not Reading[Any].statement
 
     @property
     def _key(self) -> Sequence[Column]:

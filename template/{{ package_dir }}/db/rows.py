@@ -1,8 +1,17 @@
 """Rows on their way to a table: in batches, column by column."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, groupby, islice
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -12,9 +21,16 @@ T = TypeVar("T")
 Row = Mapping[str, object]
 Rows = Iterable[Row] | AsyncIterable[Row]
 
-# Large enough for a round trip not to matter, small enough for the client and the server to work at
-# the same time: with 10,000 a load takes a third longer.
-BATCH_SIZE = 2000
+# Large enough for a round trip not to matter; and fewer values than the 700 at which Python looks for
+# garbage each time, which takes as long as all the rest.
+BATCH_SIZE = 500
+
+# What one statement may stream, the client and the server working at the same time: far from any
+# limit on a statement's time, however many rows there are.
+RUN_SIZE = 20_000
+
+# What is awaited may come by way of the same connection: it is taken before the statement begins.
+AWAITED_SIZE = 2000
 
 
 @dataclass(frozen=True)
@@ -24,6 +40,8 @@ class Batch:
     names: tuple[str, ...]
     columns: tuple[sa.Column[Any], ...]
     values: Sequence[Sequence[object]]
+    # The names that the rows give: the values of others are defaults.
+    given: frozenset[str]
 
     def __len__(self) -> int:
         return len(self.values[0])
@@ -38,7 +56,7 @@ class Batch:
         keys = self.keys
         return [dict(zip(keys, row, strict=True)) for row in zip(*self.values, strict=True)]
 
-    def tuples(self, dialect: sa.Dialect) -> list[tuple[object, ...]]:
+    def tuples(self, dialect: sa.Dialect) -> Iterator[tuple[object, ...]]:
         """The rows as the driver takes them: each value adapted as its column's type does it."""
         adapted = list(self.values)
         for index, column in enumerate(self.columns):
@@ -47,7 +65,7 @@ class Batch:
                 adapted[index] = [process(value) for value in adapted[index]]
             elif process:
                 adapted[index] = [x if x is None else process(x) for x in adapted[index]]
-        return list(zip(*adapted, strict=True))
+        return zip(*adapted, strict=True)
 
     def by_key(self) -> Iterator[tuple[object, Mapping[str, object]]]:
         """The rows by the names of attributes, each beside its key as a repository takes it."""
@@ -62,8 +80,7 @@ async def chunks(
 ) -> AsyncIterator[list[T]]:
     """So many of them at a time, taken when they are asked for."""
     if not isinstance(items, AsyncIterable):
-        iterator = iter(items)
-        while chunk := list(islice(iterator, size)):
+        for chunk in _lists(iter(items), size):
             yield chunk
         return
     chunk = list[T]()
@@ -76,12 +93,47 @@ async def chunks(
         yield chunk
 
 
-def needs_sql(table: sa.FromClause, batch: Batch) -> bool:
+@dataclass(frozen=True)
+class Run:
+    """Batches that give the same columns, as many as one statement may take; each comes once."""
+
+    columns: tuple[sa.Column[Any], ...]
+    given: frozenset[str]
+    batches: Iterable[Batch]
+
+
+async def runs(
+    rows: Rows,
+    batches_of: Callable[[list[Row]], Iterable[Batch]],
+) -> AsyncIterator[Run]:
+    """The rows as runs, each to be taken to its end before the next."""
+    async for some in _streams(rows):
+        batches = chain.from_iterable(map(batches_of, _lists(some, BATCH_SIZE)))
+        for (columns, given), alike in groupby(batches, key=attrgetter("columns", "given")):
+            yield Run(columns, given, alike)
+
+
+async def _streams(rows: Rows) -> AsyncIterator[Iterator[Row]]:
+    if isinstance(rows, AsyncIterable):
+        async for chunk in chunks(rows, AWAITED_SIZE):
+            yield iter(chunk)
+        return
+    iterator = iter(rows)
+    for first in iterator:
+        yield islice(chain([first], iterator), RUN_SIZE)
+
+
+def _lists(iterator: Iterator[T], size: int) -> Iterator[list[T]]:
+    while some := list(islice(iterator, size)):
+        yield some
+
+
+def needs_sql(table: sa.FromClause, columns: Sequence[sa.Column[Any]]) -> bool:
     """Whether an INSERT says more than the values: an expression of a type, or as a default."""
-    left = set(table.columns) - set(batch.columns)
+    left = set(table.columns) - set(columns)
     return any(
         isinstance(column, sa.Column) and column.default is not None for column in left
     ) or any(
         column.type.bind_expression(sa.bindparam(None, type_=column.type)) is not None
-        for column in batch.columns
+        for column in columns
     )
