@@ -1,9 +1,10 @@
 """What writing many rows at once promises: what the ORM would do, all of it or nothing."""
 
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from uuid import UUID, uuid4
+from uuid import RFC_4122, UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +15,8 @@ from .models import Author, Book, Colour, Member, Placement, Sample
 
 Samples = db.Repository[Sample]
 MANY = 5_000
+# More than one COPY takes.
+MORE = 20_001
 
 
 def codes(count: int) -> Iterator[Mapping[str, object]]:
@@ -75,7 +78,7 @@ async def test_rows_may_differ_in_what_they_give(session: AsyncSession) -> None:
     assert found[3].text == "last"
 
 
-@pytest.mark.parametrize("count", [0, 1, MANY])
+@pytest.mark.parametrize("count", [0, 1, MORE])
 async def test_rows_come_from_any_iterable(session: AsyncSession, count: int) -> None:
     async def later() -> AsyncIterator[Mapping[str, object]]:
         for row in codes(count):
@@ -90,6 +93,30 @@ async def test_rows_come_from_any_iterable(session: AsyncSession, count: int) ->
     assert reported[-1:] == [count][: len(reported)]
     assert await samples.upsert_many(later(), on=["code"]) == count
     assert await samples.count() == count
+
+
+async def test_rows_may_come_by_way_of_the_same_session(session: AsyncSession) -> None:
+    samples, authors = Samples(session), db.Repository[Author](session)
+    await samples.insert_many(codes(MANY))
+
+    async with samples.stream(order_by=Sample.code) as found:
+        rows = ({"email": sample.code} async for sample in found)
+        assert await authors.insert_many(rows) == MANY
+
+    assert await authors.count() == MANY
+
+
+async def test_keys_that_are_made_for_many_rows_rise(session: AsyncSession) -> None:
+    await Samples(session).insert_many(codes(1_000))
+
+    found = await Samples(session).find(order_by=Sample.code)
+
+    keys = [row.id for row in found]
+    assert {(key.version, key.variant) for key in keys} == {(7, RFC_4122)}
+    first, last = ((key.int >> 80) / 1000 for key in (keys[0], keys[-1]))
+    assert first <= last <= time.time() < first + 600
+    for at_once in (keys[:500], keys[500:]):
+        assert at_once == sorted(at_once)
 
 
 async def test_keys_that_the_database_counts_are_counted(session: AsyncSession) -> None:

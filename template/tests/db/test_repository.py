@@ -7,8 +7,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import InvalidRequestError, MultipleResultsFound
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import selectinload
 
-from . import db
+from . import db, testing
 from .models import Author, Book, Placement
 
 
@@ -46,6 +47,21 @@ async def test_a_row_is_found_by_its_key(session: AsyncSession) -> None:
     assert await authors.get(uuid4()) is None
     with pytest.raises(db.NotFound):
         await authors.get_one(uuid4())
+
+
+async def test_a_row_that_the_session_holds_is_not_asked_for(
+    session: AsyncSession, query_log: testing.QueryLog
+) -> None:
+    (ada,) = await add_authors(session, "ada")
+    with query_log.expect(0):
+        assert await Authors(session).get(ada.id) is ada
+
+
+async def test_what_options_ask_of_a_row_in_hand_is_loaded(session: AsyncSession) -> None:
+    (ada,) = await add_authors(session, "ada")
+    await db.Repository[Book](session).create(author_id=ada.id, title="First")
+    assert await Authors(session).get(ada.id, options=[selectinload(Author.books)]) is ada
+    assert [book.title for book in ada.books] == ["First"]
 
 
 async def test_rows_of_several_keys_keep_the_order_of_the_keys(session: AsyncSession) -> None:

@@ -75,6 +75,7 @@ class Reading(Generic[M]):
     ) -> M | None:
         """The row with this key (a tuple where it has several columns), or None.
 
+        A row that the session holds is not asked for again, but with `options` or `for_update`.
         `for_update` locks the row until the transaction ends: "wait" waits for whoever holds it,
         "nowait" raises LockTimeout instead, "skip_locked" takes the row for missing.
         """
