@@ -99,9 +99,8 @@ async def test_rows_may_come_by_way_of_the_same_session(session: AsyncSession) -
     samples, authors = Samples(session), db.Repository[Author](session)
     await samples.insert_many(codes(MANY))
 
-    async with samples.stream(order_by=Sample.code) as found:
-        rows = ({"email": sample.code} async for sample in found)
-        assert await authors.insert_many(rows) == MANY
+    rows = ({"email": sample.code} async for batch in samples.batches() for sample in batch)
+    assert await authors.insert_many(rows) == MANY
 
     assert await authors.count() == MANY
 
