@@ -130,10 +130,11 @@ def test_a_refused_answer_leaves_the_project_as_it_is(start: Callable[..., Proje
 
 
 def test_owners_may_rename_their_package(releases: Template, start: Callable[..., Project]) -> None:
-    project = start()
-    (project.root / "src/shop").rename(project.root / "src/store")
+    # A word that is nowhere else.
+    project = start(package="zebra")
+    (project.root / "src/zebra").rename(project.root / "src/store")
     for path in project.tree:
-        project[path] = project[path].replace("shop", "store")
+        project[path] = project[path].replace("zebra", "store")
     project.commit()
     project.update()
     assert project.conflicts == []
