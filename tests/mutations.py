@@ -223,6 +223,31 @@ MUTATIONS = [
         "asyncpg",
     ),
     Mutation(
+        "src/shop/db/pagination.py",
+        "    if isinstance(names, str):\n",
+        "    if not isinstance(names, (str, tuple)):\n",
+        "tests/db/test_pages.py::test_one_string_is_no_list_of_names",
+    ),
+    Mutation(
+        "src/shop/db/settings.py",
+        "(unknown := set(given) - names)",
+        "(unknown := names - names)",
+        "tests/db/test_settings.py::test_a_misspelt_argument_is_refused_and_a_misspelt_variable_is_not",
+    ),
+    Mutation(
+        "src/shop/db/settings.py",
+        "not 1 <= url.port <= 65535",
+        "url.port < 0",
+        "tests/db/test_settings.py::test_a_url_that_is_refused_is_not_repeated",
+    ),
+    Mutation(
+        "src/shop/db/dialect.py",
+        'wanted = url.set(database="the_database")',
+        'wanted = f"{url}/the_database"',
+        "tests/db/test_settings.py::test_a_url_without_a_database_is_completed_as_it_should_be",
+        "asyncpg",
+    ),
+    Mutation(
         "src/shop/db/translation.py",
         "context.is_disconnect or lost or busy",
         "context.is_disconnect or lost",

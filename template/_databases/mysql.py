@@ -132,7 +132,8 @@ _PARTS = (
 def locate(url: sa.URL) -> str:
     """Where a URL leads, without its password. Raises ValueError if it names no database."""
     if not url.database:
-        raise ValueError(f"DATABASE_URL names no database: write {url}/the_database")
+        wanted = url.set(database="the_database")
+        raise ValueError(f"DATABASE_URL names no database: write {wanted}")
     return str(url)
 
 

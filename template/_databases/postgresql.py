@@ -124,7 +124,8 @@ _MIGRATION_LOCK = 7_203_114_902
 def locate(url: sa.URL) -> str:
     """Where a URL leads, without its password. Raises ValueError if it names no database."""
     if not url.database:
-        raise ValueError(f"DATABASE_URL names no database: write {url}/the_database")
+        wanted = url.set(database="the_database")
+        raise ValueError(f"DATABASE_URL names no database: write {wanted}")
     return str(url)
 
 

@@ -211,3 +211,10 @@ async def test_rows_joined_to_a_collection_come_once(session: AsyncSession) -> N
     assert [len(author.books) for author in (*page.items, *rest.items)] == [2, 2, 2]
     assert len((await authors.page(size=2, options=options)).items) == 2
     assert len(await authors.find(options=options)) == 3
+
+
+async def test_one_string_is_no_list_of_names(samples: Samples) -> None:
+    with pytest.raises(TypeError, match="several names"):
+        await samples.page(sort="code")
+    with pytest.raises(TypeError, match="several names"):
+        await samples.cursor_page(sort="code")

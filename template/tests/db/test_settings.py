@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from . import db
+from . import db, dialect
 
 Settings = db.DatabaseSettings
 DRIVER = Settings().url.drivername
@@ -78,6 +78,8 @@ def test_a_url_without_a_driver_or_with_an_old_name_is_understood(
     [
         "hidden",
         "nothing://me:hidden@db.example/shop",
+        f"{DRIVER[0]}://me:hidden@db.example/shop",
+        f"{DRIVER}://me:hidden@db.example:99999/shop",
         f"{DRIVER}://me:hidden@db.example:port/shop",
         f"{DRIVER}://me@db.example/shop?password=hidden",
         f"{DRIVER}://me:hidden@db.example/shop?sslmode=perhaps",
@@ -88,6 +90,23 @@ def test_a_url_that_is_refused_is_not_repeated(setenv: Callable[..., None], url:
     with pytest.raises(ValidationError) as raised:
         Settings()
     assert "hidden" not in str(raised.value)
+
+
+def test_a_misspelt_argument_is_refused_and_a_misspelt_variable_is_not(
+    setenv: Callable[..., None],
+) -> None:
+    setenv(statment_timeout="600")
+    assert Settings() == Settings.model_validate({})
+    with pytest.raises(TypeError, match="no field statment_timeout"):
+        Settings.model_validate({"statment_timeout": 600})
+
+
+def test_a_url_without_a_database_is_completed_as_it_should_be() -> None:
+    for url in (f"{DRIVER}://me:hidden@db.example", f"{DRIVER}://me:hidden@db.example/"):
+        with pytest.raises(ValueError, match="names no") as raised:
+            dialect.locate(sa.make_url(url))
+        assert "hidden" not in str(raised.value)
+        assert "//the_database" not in str(raised.value)
 
 
 def test_no_secret_is_shown(setenv: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:

@@ -106,7 +106,9 @@ class Base(AsyncAttrs, DeclarativeBase):
         Decimal: ExactDecimal,
         UUID: sa.Uuid,
         JSONObject: dialect.JSON,
-        # A native enum type cannot be changed inside a transaction, nor seen by `alembic check`.
+        # A text and a CHECK, since a value of a native enum type can hardly be removed. Neither
+        # is compared by `alembic check`: a new member takes a migration of one's own, which drops
+        # the CHECK by its name, widens the column if need be, and makes the CHECK anew.
         Enum: sa.Enum(
             Enum,
             native_enum=False,

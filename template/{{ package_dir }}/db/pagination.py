@@ -90,8 +90,10 @@ def sort_orders(
 
     The key comes last: rows that are equal in all else would wander between pages. It goes the way
     of the name before it, so that one index serves both, read from either end. Raises UnknownField
-    for a name that is not in `sortable`.
+    for a name that is not in `sortable`, TypeError for one string in place of several.
     """
+    if isinstance(names, str):
+        raise TypeError('sort takes several names: write sort=("-created_at",), with the comma')
     unknown = {name for name in names if name.removeprefix("-") not in sortable}
     if unknown:
         raise UnknownField(mapper.class_, unknown, sortable)
