@@ -35,7 +35,7 @@ def test_the_faults_are_clean_where_they_lie(render: Render, driver: str, tmp_pa
     project = render(driver=driver)
     faults.lay(project)
     project.run("mypy", "--strict", f"--cache-dir={tmp_path}", "src", "tests")
-    project.run("pyright", "src", "tests")
+    project.run("pyright", faults.FOLDER)
 
 
 def test_the_documentation_tells_of_every_fault_in_order() -> None:
