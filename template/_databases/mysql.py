@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -286,7 +286,9 @@ def _written_out(values: Mapping[str, object], dialect: sa.Dialect) -> dict[str,
         return sa.literal_column(str(inline))
 
     return {
-        name: text(value) if isinstance(value, sa.BindParameter) else value
+        name: text(cast("sa.BindParameter[Any]", value))
+        if isinstance(value, sa.BindParameter)
+        else value
         for name, value in values.items()
     }
 
