@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, TypeGuard
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -273,6 +273,10 @@ async def upsert_rows(
             await connection.execute(statement, batch.mappings())
 
 
+def _is_parameter(value: object) -> TypeGuard[sa.BindParameter[Any]]:
+    return isinstance(value, sa.BindParameter)
+
+
 def _written_out(values: Mapping[str, object], dialect: sa.Dialect) -> dict[str, object]:
     """The same, with text in place of parameters: asyncmy takes none after those of the rows."""
 
@@ -285,12 +289,7 @@ def _written_out(values: Mapping[str, object], dialect: sa.Dialect) -> dict[str,
         inline = sa.literal(plain).compile(dialect=dialect, compile_kwargs={"literal_binds": True})
         return sa.literal_column(str(inline))
 
-    return {
-        name: text(cast("sa.BindParameter[Any]", value))
-        if isinstance(value, sa.BindParameter)
-        else value
-        for name, value in values.items()
-    }
+    return {name: text(value) if _is_parameter(value) else value for name, value in values.items()}
 
 
 async def update_rows(
