@@ -223,7 +223,7 @@ async def test_rows_upserted_together_are_as_the_orm_leaves_them(
         bulk = await stored(session)
     # The ORM does not count a change that changes nothing.
     for row in (*orm, *bulk):
-        del row["version"]
+        del row["version"], row["stamped"]
     assert bulk == orm
 
 
@@ -234,12 +234,12 @@ async def test_nul_is_refused_by_both_or_by_none(database: db.Database) -> None:
     async def add(session: AsyncSession) -> None:
         await Samples(session).create(code="a", text="\0")
 
-    outcomes: list[bool] = []
+    outcomes: list[object] = []
     for write in (add, insert):
         async with database.session() as session:
             try:
                 await write(session)
-                outcomes.append(True)
-            except DBAPIError:
-                outcomes.append(False)
+                outcomes.append(None)
+            except (DBAPIError, db.InvalidValue) as error:
+                outcomes.append(type(error))
     assert outcomes[0] == outcomes[1]
