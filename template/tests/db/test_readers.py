@@ -140,8 +140,9 @@ async def test_a_read_takes_one_round_trip(fresh_database: db.Database) -> None:
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         sent.append(statement)
 
-    # Behind a pooler it is a transaction, which has to say how long it may take.
-    settings = fresh_database.settings.model_copy(update={"pooler": "none"})
+    # Behind a pooler it is a transaction, which has to say how long it may take; and a connection
+    # that is not kept has to be told anew that it only reads.
+    settings = fresh_database.settings.model_copy(update={"pooler": "none", "pool_size": 1})
     async with db.Database(settings) as database:
         async with database.reader() as session:
             await session.scalar(sa.select(Author.id))
