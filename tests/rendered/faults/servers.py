@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
@@ -56,9 +56,10 @@ def restarting_server() -> Generator[sa.URL]:
         if program := vars(dialect).get("_SERVER"):
             again = (sys.executable, str(Path(__file__).with_name("endless.py")))
             # It gets the full paths of its programs where it is started.
-            found = vars(import_module(f"{db.__name__}.servers"))["_find"](program)
+            servers = vars(import_module(f"{db.__name__}.servers"))
+            found = servers["_find"](servers["ServerProgram"](**program))
             serve = (*again, *found.serve, *_OPTIONS[BACKEND])
-            patch.setattr(dialect, "_SERVER", replace(found, serve=serve))
+            patch.setattr(dialect, "_SERVER", {**asdict(found), "serve": serve})
         with dialect.temporary_server() as url:
             yield url
 
@@ -69,7 +70,7 @@ async def restart(witness: db.Database) -> None:
         file = Path(str(await session.scalar(sa.text(_FILE_OF_PID[BACKEND]))))
     before = _pid(file)
     assert before
-    os.kill(before, vars(dialect)["_SERVER"].stop)
+    os.kill(before, vars(dialect)["_SERVER"]["stop"])
     while _pid(file) in (None, before) or not (await witness.ping()).ok:
         await asyncio.sleep(0.02)
 
