@@ -330,7 +330,8 @@ async def migration_connection(
     The lock is of this database only, and on a connection of its own: one that waits would be
     ended as a slow statement. In no transaction, which would go on showing what was there before.
     """
-    name = sa.func.concat("migration ", sa.func.md5(sa.func.database()))
+    # No more than 64 characters. MySQL has MD5 no more, from 9.6 on.
+    name = sa.func.concat("migrate ", sa.func.sha2(sa.func.database(), 224))
     async with engine.connect() as side:
         await side.execution_options(**AUTOCOMMIT)
         deadline = time.monotonic() + patience

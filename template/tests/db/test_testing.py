@@ -1,6 +1,7 @@
 """What the fixtures promise: see src/.../db/testing.py."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from uuid import uuid4
 
 import pytest
@@ -8,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import db, factory, querylog
-from .models import Author, Book
+from .models import Author, Book, Placement
 
 
 async def _emails(database: db.Database) -> list[str]:
@@ -59,7 +60,9 @@ async def test_statements_are_counted_but_not_those_that_manage_a_transaction(
     database: db.Database, query_log: querylog.QueryLog
 ) -> None:
     with query_log.expect(2):
-        await _add(database, "ada@example.com")
+        async with database.transaction() as session:
+            # The server fills in nothing, which MySQL would have to be asked for.
+            session.add(Placement(shelf="A", place=1, price=Decimal(1)))
         await _emails(database)
     with query_log.expect(at_most=1):
         await _emails(database)
