@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
 import shutil
+import subprocess
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 from harness import Project
@@ -30,6 +33,7 @@ listen_port = {port}
 unix_socket_dir =
 auth_type = any
 pool_mode = transaction
+{statements}
 default_pool_size = 5
 max_client_conn = 200
 """
@@ -44,7 +48,8 @@ def pooler(server):
     user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory, "pgbouncer.ini")
-        file.write_text(CONFIGURATION.format(server=server, port=port))
+        statements = os.environ.get("STATEMENTS", "")
+        file.write_text(CONFIGURATION.format(server=server, port=port, statements=statements))
         os.chmod(directory, 0o755)
         command = ["pgbouncer", "-q", file]
         with subprocess.Popen(command, user=user, stdin=subprocess.DEVNULL) as process:
@@ -139,27 +144,63 @@ main()
 '''
 
 
-@pytest.fixture(scope="module", autouse=True)
+@cache
+def version() -> tuple[int, ...]:
+    """The version of PgBouncer on PATH; nothing where there is none."""
+    if not shutil.which("pgbouncer"):
+        return ()
+    told = subprocess.run(["pgbouncer", "--version"], check=True, capture_output=True, text=True)
+    return tuple(int(number) for number in re.findall(r"\d+", told.stdout)[:2])
+
+
+@pytest.fixture(autouse=True)
 def _pgbouncer() -> None:
-    if not shutil.which("pgbouncer") and os.environ.get("REQUIRE_ALL_SERVERS") != "1":
+    if not version() and os.environ.get("REQUIRE_ALL_SERVERS") != "1":
         pytest.skip("pgbouncer is not on this machine (Debian: apt-get install pgbouncer)")
+
+
+def work(project: Project, **environment: str) -> dict[str, object]:
+    """What became of the work of several processes, and what was left of it."""
+    project["check.py"] = SCRIPT
+    arguments = ("check.py", str(PROCESSES), str(TRANSACTIONS))
+    told: dict[str, object] = json.loads(
+        project.run("python", *arguments, **environment).splitlines()[-1]
+    )
+    return told
+
+
+EXPECTED = {
+    "failures": [],
+    "rows": PROCESSES * TRANSACTIONS,
+    # The limits hold in a transaction, and are gone with it.
+    "timeout": "ended",
+    "reader": "5s",
+    "outside": "0",
+}
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 def test_processes_share_a_pooler_that_keeps_no_statement(render: Render, driver: str) -> None:
-    project = render(driver=driver, pooler="pgbouncer_statementless")
-    project["check.py"] = SCRIPT
-    told = project.run("python", "check.py", str(PROCESSES), str(TRANSACTIONS))
-    assert json.loads(told.splitlines()[-1]) == {
-        "failures": [],
-        "rows": PROCESSES * TRANSACTIONS,
-        # One for each of the pooler's connections to the server.
-        "kept": [0] * 5,
-        # The limits hold in a transaction, and are gone with it.
-        "timeout": "ended",
-        "reader": "5s",
-        "outside": "0",
-    }
+    told = work(render(driver=driver, pooler="pgbouncer_statementless"))
+    # One for each of the pooler's connections to the server.
+    assert told == {**EXPECTED, "kept": [0] * 5}
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_processes_share_a_pooler_that_follows_their_statements(
+    render: Render, driver: str
+) -> None:
+    if version() < (1, 21):
+        # Debian 12 has 1.18, so that this is no failure anywhere.
+        pytest.skip("PgBouncer follows prepared statements from 1.21 on: no such one is on PATH")
+    told = work(
+        render(driver=driver, pooler="pgbouncer"), STATEMENTS="max_prepared_statements = 100"
+    )
+    kept = told.pop("kept")
+    assert told == EXPECTED
+    # They were prepared, once for all processes.
+    assert isinstance(kept, list)
+    assert [0 < number <= 100 for number in kept] == [True] * 5
 
 
 def test_what_a_direct_connection_sets_for_its_session_is_refused_by_a_pooler(
