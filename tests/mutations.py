@@ -89,6 +89,16 @@ MUTATIONS = [
         "tests/db/test_testing.py::test_works_of_gather_take_turns",
         "asyncpg",
     ),
+    *(
+        Mutation(
+            "src/shop/db/testing.py",
+            "if _place(connection.engine.url) != _place(settings.url):",
+            "if False:",
+            "tests/db/test_migrations.py::test_no_database_but_that_of_the_tests_is_migrated_for_them",
+            driver,
+        )
+        for driver in ("aiosqlite", "asyncpg", "asyncmy")
+    ),
     # The guards: mistakes in the project's own code. tests/test_guards.py has the words of each.
     Mutation(
         "src/shop/models.py",
@@ -132,6 +142,12 @@ MUTATIONS = [
         "        return await self.find_one(User.email == email)\n",
         "        await self.session.commit()\n        return None\n",
         "tests/db/test_guards.py::test_no_repository_commits",
+    ),
+    Mutation(
+        "src/shop/models.py",
+        '    ARCHIVED = "archived"\n',
+        '    ARCHIVED = "archived"\n    HIDDEN = "hidden"\n',
+        "tests/db/test_guards.py::test_the_database_knows_every_value_of_an_enum",
     ),
     # Requests.
     Mutation(

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sqlite3
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +85,17 @@ ALEMBIC = """
 script_location = %(here)s/alembic
 prepend_sys_path = %(here)s/src
 path_separator = os
+"""
+
+# As it was before the layer came: it knows its own database, and nothing of settings.
+THEIR_ENV = """
+import sqlalchemy as sa
+from alembic import context
+
+with sa.create_engine("sqlite:///production.db").connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
 """
 
 MAKO = """
@@ -199,6 +211,20 @@ def test_a_project_adopts_the_layer(releases: Template, tmp_path: Path, kind: Ki
     after = project.contents()
     theirs = [path for path in before if not is_ours(path) and not path.startswith(".copier")]
     assert {path: after[path] for path in theirs} == {path: before[path] for path in theirs}
+
+
+def test_tests_migrate_no_database_that_an_env_of_theirs_leads_to(
+    releases: Template, tmp_path: Path
+) -> None:
+    kind = KINDS["FastAPI app with its own conftest and Alembic"]
+    project = _adopt(releases, tmp_path, kind)
+    _model(project, kind, index=", index=True")
+    project[kind.env] = THEIR_ENV
+    project["tests/test_shop.py"] = TEST
+    said = project.fail("pytest", "-q", "tests/test_shop.py")
+    assert "for the tests env.py would migrate sqlite:///production.db: have it call" in said
+    with sqlite3.connect(project.root / "production.db") as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
 
 
 def _adopt(releases: Template, root: Path, kind: Kind) -> Project:

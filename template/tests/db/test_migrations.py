@@ -154,6 +154,25 @@ async def test_a_migration_waits_for_another_and_not_for_ever(
     assert await tables(settings) == set()
 
 
+async def test_no_database_but_that_of_the_tests_is_migrated_for_them(
+    config: Config, settings: db.DatabaseSettings, database_server: sa.URL
+) -> None:
+    assert config.config_file_name
+    ini = Path(config.config_file_name)
+    async with testing.temporary_database(database_server) as production:
+        # It was there before the layer, and knows nothing of the settings that it is handed.
+        url = production.url.render_as_string(hide_password=False)
+        own = f"context.config.attributes['settings'] = migrate.DatabaseSettings(url={url!r})"
+        own = f"from alembic import context\n{own}\nmigrate.run("
+        (ini.parent / "env.py").write_text(ENVIRONMENT.replace("migrate.run(", own))
+        with pytest.raises(pytest.fail.Exception, match="for the tests env.py would migrate"):
+            await testing.migrate(settings, ini)
+        assert await tables(production) == set()
+    (ini.parent / "env.py").write_text(ENVIRONMENT)
+    await testing.migrate(settings, ini)
+    assert await tables(settings) == {"parents", "children"}
+
+
 async def test_a_program_hands_its_own_connection_in(
     config: Config, settings: db.DatabaseSettings
 ) -> None:

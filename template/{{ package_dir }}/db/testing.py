@@ -12,6 +12,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Protocol, Self
 from uuid import uuid4
 
@@ -117,11 +118,35 @@ async def database_template(
     """
     name = f"template_{uuid4().hex}"
     async with temporary_database(database_server, name=name) as settings:
-        config = Config(pytestconfig.rootpath / "alembic.ini")
-        config.attributes["settings"] = settings
+        await migrate(settings, pytestconfig.rootpath / "alembic.ini")
+        yield name
+
+
+async def migrate(settings: DatabaseSettings, ini: Path) -> None:
+    """Run `alembic upgrade head` on this database, and on no other, whatever env.py would do."""
+
+    def refuse(connection: sa.Connection, *_: object) -> None:
+        if _place(connection.engine.url) != _place(settings.url):
+            pytest.fail(
+                f"for the tests env.py would migrate {connection.engine.url}: have it call"
+                f" {__package__}.migrate.run(metadata), or connect to the URL of the settings in"
+                ' context.config.attributes["settings"] where there are any',
+                pytrace=False,
+            )
+
+    config = Config(ini)
+    config.attributes["settings"] = settings
+    # It may be one's own, and lead to the database of the environment: production's, perhaps.
+    event.listen(sa.Engine, "before_cursor_execute", refuse)
+    try:
         # In a thread, since env.py runs an event loop of its own.
         await asyncio.to_thread(command.upgrade, config, "head")
-        yield name
+    finally:
+        event.remove(sa.Engine, "before_cursor_execute", refuse)
+
+
+def _place(url: sa.URL) -> tuple[object, ...]:
+    return url.host, url.port, url.database
 
 
 @pytest.fixture(scope="session")
