@@ -1,6 +1,7 @@
 """Mistakes in a service's own code, and the sentence with which each is refused."""
 
 import ast
+import re
 import tomllib
 from collections.abc import Callable
 
@@ -25,6 +26,14 @@ class Elsewhere(DeclarativeBase):
 """
 
 AFTER = IMPORTS.count("\n") + 1
+
+HIDDEN = """
+from shop.db.factory import Make
+from shop.models import Post, PostStatus
+
+async def test_hidden(make: Make) -> None:
+    assert await make(Post, status=PostStatus.HIDDEN)
+"""
 
 # Each a module of its own, the guard that refuses it, and the words in which it does.
 MISTAKES = {
@@ -117,6 +126,27 @@ def test_a_mistake_is_refused_with_what_to_write(
     assert f"FAILED tests/db/test_guards.py::{guard}" in said
     assert said.count("FAILED") == 1
     assert words in said
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("driver", ["aiosqlite", "asyncpg", "asyncmy"])
+def test_an_enum_is_refused_until_its_new_value_is_migrated(render: Render, driver: str) -> None:
+    project = render(driver=driver)
+    models, archived = project["src/shop/models.py"], '    ARCHIVED = "archived"\n'
+    assert archived in models
+    longer = f'{archived}    HIDDEN = "not to be seen"\n'
+    project["src/shop/models.py"] = models.replace(archived, longer)
+    said = project.fail("pytest", "-q", "tests/db/test_guards.py", "-p", "no:randomly")
+    assert said.count("FAILED") == 1
+    assert "posts.status may be 'not to be seen', and no migration says so" in said
+    # What it says to write, written.
+    (steps,) = re.findall(r"^    with op.batch_alter_table.*\n(?:        .*\n)+", said, re.M)
+    project["migrations/versions/0002_hidden.py"] = (
+        "import sqlalchemy as sa\nfrom alembic import op\n"
+        f'revision = "0002"\ndown_revision = "0001"\n\ndef upgrade() -> None:\n{steps}'
+    )
+    project["tests/test_hidden.py"] = HIDDEN
+    project.run("pytest", "-q", "tests/db/test_guards.py", "tests/test_hidden.py")
 
 
 def test_what_has_to_stay_can_be_accepted(render: Render) -> None:

@@ -1,6 +1,7 @@
 """Mistakes of the project's own models and code that the layer knows: each with what to write."""
 
 import ast
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapper, configure_mappers
 
-from . import db, dialect
+from . import db, dialect, testing
 
 # What is wrong, by its name and in a sentence.
 Mistakes = Iterable[tuple[str, str]]
@@ -123,6 +124,29 @@ def test_every_foreign_key_has_an_index(
     )
 
 
+async def test_the_database_knows_every_value_of_an_enum(
+    tables: list[sa.Table],
+    guards_accept: Collection[str],
+    database_server: sa.URL,
+    pytestconfig: pytest.Config,
+) -> None:
+    enums = [
+        (column, column.type)
+        for column in _columns(tables)
+        if isinstance(column.type, sa.Enum)
+        and not column.type.native_enum
+        and column.type.create_constraint
+    ]
+    ini = pytestconfig.rootpath / "alembic.ini"
+    # There may be another `database_template`, without migrations.
+    if enums and ini.exists():
+        async with testing.temporary_database(database_server) as settings:
+            await testing.migrate(settings, ini)
+            async with db.Database(settings) as database, database.engine.connect() as connection:
+                unknown = await connection.run_sync(lambda sync: list(_unknown(sync, enums)))
+        _refuse(unknown, guards_accept)
+
+
 def test_no_attribute_hides_one_of_the_base_class(
     mappers: list[Mapper[object]], guards_accept: Collection[str]
 ) -> None:
@@ -190,6 +214,38 @@ def _refuse(mistakes: Mistakes, accepted: Collection[str]) -> None:
     seam = "What has to stay as it is can be named in the fixture `guards_accept` of conftest.py."
     if left:
         pytest.fail("\n".join([*left, seam]), pytrace=False)
+
+
+def _unknown(
+    connection: sa.Connection, enums: Iterable[tuple[sa.Column[object], sa.Enum]]
+) -> Iterator[tuple[str, str]]:
+    """What was added to an enum and not to its CHECK, which no autogenerate compares."""
+    inspector = sa.inspect(connection)
+    for column, enum in enums:
+        table, name = column.table, column.name
+        if not inspector.has_table(table.name, table.schema):
+            continue
+        values = ["'{}'".format(value.replace("'", "''")) for value in enum.enums]
+        known = {
+            str(check["name"]): [value for value in values if value in check["sqltext"]]
+            for check in inspector.get_check_constraints(table.name, table.schema)
+            if re.search(rf"\b{re.escape(name)}\b", check["sqltext"])
+        }
+        # Another condition may name the column too, and a value.
+        check = max(known, key=lambda check: len(known[check]), default="")
+        if missing := [value for value in values if value not in known.get(check, [])]:
+            drop = f'batch.drop_constraint(op.f("{check}"), "check")' if check else "pass"
+            yield (
+                str(column),
+                f"""may be {", ".join(missing)}, and no migration says so: write one with
+    with op.batch_alter_table("{table.name}") as batch:
+        {drop}
+        batch.alter_column(
+            "{name}", type_=sa.String({enum.length}), existing_nullable={column.nullable}
+        )
+        batch.create_check_constraint("{enum.name}", "{name} IN ({", ".join(values)})")
+which --autogenerate does not do""",
+            )
 
 
 def _subclasses(base: type[DeclarativeBase]) -> Iterator[type[DeclarativeBase]]:
