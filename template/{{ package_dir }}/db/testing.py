@@ -3,15 +3,9 @@
 import asyncio
 import inspect
 import os
-from collections.abc import (
-    AsyncGenerator,
-    Awaitable,
-    Callable,
-    Collection,
-    Generator,
-    Sequence,
-)
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Protocol, Self
 from uuid import uuid4
@@ -33,10 +27,8 @@ from .querylog import QueryLog as QueryLog
 from .sessions import Callback, create_session
 from .settings import DatabaseSettings
 
-Node = pytest.Item | pytest.Collector
-Nodes = Node | list[Node] | None
-
-_SERVER = pytest.StashKey[str]()
+Nodes = pytest.Item | pytest.Collector | list[pytest.Item | pytest.Collector] | None
+Share = Callable[[str], Awaitable[Database]]
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
@@ -66,29 +58,27 @@ class _Worker(Protocol):
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: _Worker) -> None:
     """Start one server for all workers of pytest-xdist."""
-    if not os.environ.get("TEST_DATABASE_URL"):
-        try:
-            node.workerinput["database_server"] = _start_server(node.config)
-        except RuntimeError:
-            # The tests that need a server will say so; the others can run without.
-            return
+    # Where there is none the tests that need it will say so; the others can run without.
+    with suppress(RuntimeError):
+        node.workerinput["database_server"] = _server(node.config)
 
 
-def _start_server(config: pytest.Config) -> str:
-    if _SERVER not in config.stash:
-        stack = ExitStack()
-        url = stack.enter_context(dialect.temporary_server())
-        config.add_cleanup(stack.close)
-        config.stash[_SERVER] = url.render_as_string(hide_password=False)
-    return config.stash[_SERVER]
+@cache
+def _server(config: pytest.Config) -> str:
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        return url
+    stack = ExitStack()
+    server = stack.enter_context(dialect.temporary_server())
+    config.add_cleanup(stack.close)
+    return server.render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="session")
 def database_server(pytestconfig: pytest.Config) -> sa.URL:
     """Where test databases are made: TEST_DATABASE_URL, else a server of the run's own."""
     handed: dict[str, str] = getattr(pytestconfig, "workerinput", {})
-    url = os.environ.get("TEST_DATABASE_URL") or handed.get("database_server")
-    return DatabaseSettings.model_validate({"url": url or _start_server(pytestconfig)}).url
+    url = handed.get("database_server") or _server(pytestconfig)
+    return DatabaseSettings.model_validate({"url": url}).url
 
 
 @asynccontextmanager
@@ -109,8 +99,7 @@ async def temporary_database(
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def database_template(
-    database_server: sa.URL,
-    pytestconfig: pytest.Config,
+    database_server: sa.URL, pytestconfig: pytest.Config
 ) -> AsyncGenerator[str]:
     """The name of the database that tests get copies of: what `alembic upgrade head` makes.
 
@@ -126,16 +115,16 @@ async def migrate(settings: DatabaseSettings, ini: Path) -> None:
     """Run `alembic upgrade head` on this database, and on no other, whatever env.py would do."""
 
     def refuse(connection: sa.Connection, *_: object) -> None:
-        if _place(connection.engine.url) != _place(settings.url):
+        # The name is of this run alone.
+        if connection.engine.url.database != settings.url.database:
             pytest.fail(
                 f"for the tests env.py would migrate {connection.engine.url}: have it call"
-                f" {__package__}.migrate.run(metadata), or connect to the URL of the settings in"
-                ' context.config.attributes["settings"] where there are any',
+                f" {__package__}.migrate.run(metadata), or use the URL of the settings that it"
+                ' finds in context.config.attributes["settings"]',
                 pytrace=False,
             )
 
-    config = Config(ini)
-    config.attributes["settings"] = settings
+    config = Config(ini, attributes={"settings": settings})
     # It may be one's own, and lead to the database of the environment: production's, perhaps.
     event.listen(sa.Engine, "before_cursor_execute", refuse)
     try:
@@ -143,10 +132,6 @@ async def migrate(settings: DatabaseSettings, ini: Path) -> None:
         await asyncio.to_thread(command.upgrade, config, "head")
     finally:
         event.remove(sa.Engine, "before_cursor_execute", refuse)
-
-
-def _place(url: sa.URL) -> tuple[object, ...]:
-    return url.host, url.port, url.database
 
 
 @pytest.fixture(scope="session")
@@ -162,9 +147,7 @@ def guards_accept() -> Collection[str]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def _shared_databases(
-    database_server: sa.URL,
-) -> AsyncGenerator[Callable[[str], Awaitable[Database]]]:
+async def _shared_databases(database_server: sa.URL) -> AsyncGenerator[Share]:
     """The one copy of each template that all `database` fixtures work on, in their transactions."""
     opened: dict[str, Database] = {}
     async with AsyncExitStack() as stack:
@@ -184,7 +167,7 @@ async def _shared_databases(
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(
     database_template: str,
-    _shared_databases: Callable[[str], Awaitable[Database]],
+    _shared_databases: Share,
     committed: list[Callback],
 ) -> AsyncGenerator[Database]:
     """The database for one test: the code under test may commit, and nothing of it stays.
@@ -202,8 +185,7 @@ async def database(
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def fresh_database(
-    database_server: sa.URL,
-    database_template: str,
+    database_server: sa.URL, database_template: str
 ) -> AsyncGenerator[Database]:
     """A database for one test alone: real commits, at the same moment, at any isolation level.
 
@@ -242,16 +224,12 @@ async def session(database: Database) -> AsyncGenerator[AsyncSession]:
 
 
 @pytest.fixture
-def query_log(request: pytest.FixtureRequest) -> Generator[QueryLog]:
-    """What the test sends to its database: `with query_log.expect(2): ...` shows it if it fails."""
-    names = [name for name in ("database", "fresh_database") if name in request.fixturenames]
-    databases: list[Database] = [request.getfixturevalue(name) for name in names or ["database"]]
+def query_log() -> Generator[QueryLog]:
+    """What the test sends to any database: `with query_log.expect(2): ...` shows it if it fails."""
     log = QueryLog()
-    for database in databases:
-        event.listen(database.engine.sync_engine, "before_cursor_execute", log.note)
+    event.listen(sa.Engine, "before_cursor_execute", log.note)
     yield log
-    for database in databases:
-        event.remove(database.engine.sync_engine, "before_cursor_execute", log.note)
+    event.remove(sa.Engine, "before_cursor_execute", log.note)
 
 
 @pytest.fixture
