@@ -86,9 +86,10 @@ def server_program(servers: ModuleType, database: str) -> dict[str, object]:
     """How a database's server is had: the recipe alone, since its module needs a service."""
     source = REPOSITORY / "template" / "_databases" / f"{database}.py"
     statements = [ast.unparse(statement) for statement in ast.parse(source.read_text()).body]
-    names = {**vars(servers), "Any": Any}
+    names: dict[str, Any] = {**vars(servers), "Any": Any}
     exec(next(line for line in statements if line.startswith("_SERVER: ")), names)
-    return dict(names["_SERVER"])
+    program: dict[str, object] = names["_SERVER"]
+    return program
 
 
 @cache

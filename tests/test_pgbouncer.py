@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from functools import cache
+from typing import cast
 
 import pytest
 from harness import Project
@@ -169,7 +170,7 @@ def work(project: Project, **environment: str) -> dict[str, object]:
     return told
 
 
-EXPECTED = {
+EXPECTED: dict[str, object] = {
     "failures": [],
     "rows": PROCESSES * TRANSACTIONS,
     # The limits hold in a transaction, and are gone with it.
@@ -196,10 +197,9 @@ def test_processes_share_a_pooler_that_follows_their_statements(
     told = work(
         render(driver=driver, pooler="pgbouncer"), STATEMENTS="max_prepared_statements = 100"
     )
-    kept = told.pop("kept")
+    kept = cast("list[int]", told.pop("kept"))
     assert told == EXPECTED
     # They were prepared, once for all processes.
-    assert isinstance(kept, list)
     assert [0 < number <= 100 for number in kept] == [True] * 5
 
 
