@@ -233,9 +233,34 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/sessions.py",
-        '"commit", "rollback", "reset"',
-        '"commit", "reset"',
+        "await self.end(super().rollback())",
+        "await super().rollback()",
         "tests/db/test_transactions.py::test_a_second_task_can_end_or_change_nothing",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/database.py",
+        "                _own_slot.set(asyncio.Semaphore(1))\n",
+        "",
+        "tests/db/test_transactions.py::test_gather_within_gather_does_not_wait_for_itself",
+    ),
+    Mutation(
+        "src/shop/db/guard.py",
+        "        self._enter()\n        super().flush(objects)\n",
+        "        super().flush(objects)\n",
+        "tests/db/test_transactions.py::test_a_second_task_can_end_or_change_nothing",
+    ),
+    Mutation(
+        "src/shop/db/guard.py",
+        "            self._closing = True\n",
+        "",
+        "tests/db/test_transactions.py::test_a_session_that_is_closed_lets_one_call_end_and_no_other_begin",
+    ),
+    Mutation(
+        "src/shop/db/guard.py",
+        "            while self.is_shared():\n",
+        "            while False:\n",
+        "tests/db/test_transactions.py::test_a_session_that_is_closed_lets_one_call_end_and_no_other_begin",
         "asyncpg",
     ),
     Mutation(

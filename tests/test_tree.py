@@ -31,6 +31,7 @@ OURS = [
     "src/shop/db/errors.py",
     "src/shop/db/factory.py",
     "src/shop/db/health.py",
+    "src/shop/db/guard.py",
     "src/shop/db/layout.py",
     "src/shop/db/migrate.py",
     "src/shop/db/mixins.py",

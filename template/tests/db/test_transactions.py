@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from operator import methodcaller
 
 import pytest
 import sqlalchemy as sa
@@ -461,6 +462,41 @@ async def test_gather_is_refused_in_a_task_that_holds_a_transaction(database: db
             await database.gather(work)
 
 
+@pytest.mark.parametrize("inside", ["the work", "a task of the work", "a callback of on_commit"])
+async def test_gather_within_gather_does_not_wait_for_itself(
+    fresh_database: db.Database, inside: str
+) -> None:
+    counts: list[int | None] = []
+
+    async def count(session: AsyncSession) -> None:
+        counts.append(await session.scalar(count_authors))
+
+    async def gather() -> None:
+        async with asyncio.timeout(10):
+            await database.gather(count, count)
+
+    async def work(session: AsyncSession) -> None:
+        author(session)
+        await session.flush()
+        if inside == "the work":
+            with pytest.raises(RuntimeError, match="inside a transaction"):
+                await gather()
+            counts.extend([1, 1])
+        elif inside == "a task of the work":
+            # Nobody can give it a connection, since the work that it is part of has the only one.
+            with pytest.raises(db.PoolExhausted):
+                await asyncio.create_task(gather())
+            counts.extend([1, 1])
+        else:
+            db.on_commit(session, gather)
+
+    update = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.1}
+    settings = fresh_database.settings.model_copy(update=update)
+    async with db.Database(settings) as database:
+        await database.gather(work)
+    assert counts == [1, 1]
+
+
 # One session, one task; one database, one event loop and process.
 
 
@@ -489,20 +525,17 @@ async def _begin_nested(session: AsyncSession) -> None:
     await session.begin_nested()
 
 
-async def _delete(session: AsyncSession) -> None:
-    await session.delete(Author(email="ada@example.com"))
+async def _flush(session: AsyncSession) -> None:
+    author(session)
+    await session.flush()
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        AsyncSession.rollback,
-        AsyncSession.commit,
-        AsyncSession.reset,
-        AsyncSession.invalidate,
-        AsyncSession.connection,
+        *map(methodcaller, ("rollback", "commit", "reset", "invalidate", "connection")),
         _begin_nested,
-        _delete,
+        _flush,
     ],
 )
 async def test_a_second_task_can_end_or_change_nothing(
@@ -515,6 +548,24 @@ async def test_a_second_task_can_end_or_change_nothing(
         )
         assert (found, type(refused)) == (0, db.SharedSession)
     assert await emails(fresh_database) == []
+
+
+async def test_a_session_that_is_closed_lets_one_call_end_and_no_other_begin(
+    fresh_database: db.Database,
+) -> None:
+    counted: list[int | None] = []
+
+    async def count() -> None:
+        for _ in range(1000):
+            counted.append(await session.scalar(count_authors))
+
+    async with fresh_database.session() as session:
+        await session.connection()
+        task = asyncio.create_task(count())
+        await asyncio.sleep(0)
+    with pytest.raises(db.SharedSession):
+        await task
+    assert counted == [0]
 
 
 async def test_a_connection_that_could_not_be_rolled_back_is_not_used_again(
@@ -537,7 +588,7 @@ async def test_a_connection_that_could_not_be_rolled_back_is_not_used_again(
 async def test_the_guard_costs_nothing_when_it_is_off(fresh_database: db.Database) -> None:
     settings = fresh_database.settings.model_copy(update={"guard": False})
     async with db.Database(settings) as database, database.session() as session:
-        assert not hasattr(session.sync_session, "used")
+        assert not hasattr(session.sync_session, "_call")
 
 
 def test_a_second_event_loop_is_refused(database_server: sa.URL) -> None:

@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -31,6 +32,10 @@ Work = Callable[[AsyncSession], Awaitable[T]]
 
 # Sessions of one `gather` where there is no pool to bound them.
 _UNPOOLED = 10
+
+# In what a work of `gather` starts, its callbacks of `on_commit` too: the one place that it has. Who
+# waited for another there would wait for itself.
+_own_slot: ContextVar[asyncio.Semaphore] = ContextVar("own_slot")
 
 
 class Database:
@@ -211,10 +216,13 @@ class Database:
         the connections that each of them waits for.
         """
         self._refuse_inside_a_transaction("gather")
+        slots = _own_slot.get(self._slots)
 
         async def unit(work: Work[Any]) -> Any:
-            async with self._slots, self.transaction() as session:
-                return await work(session)
+            async with slots:
+                _own_slot.set(asyncio.Semaphore(1))
+                async with self.transaction() as session:
+                    return await work(session)
 
         try:
             async with asyncio.TaskGroup() as group:

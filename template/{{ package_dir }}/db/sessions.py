@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from inspect import isawaitable
 from typing import Any
 
@@ -21,6 +20,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.orm.session import JoinTransactionMode
 
 from .errors import ReadOnly, RolledBack, SharedSession, StaleVersion
+from .guard import OneTask
 from .mixins import SoftDeletable, hide_deleted
 
 logger = logging.getLogger(__name__)
@@ -52,15 +52,10 @@ def create_session(
     A `reader` refuses all that goes wrong in silence where each statement stands alone; `guard`
     refuses a second task; `deliver` gets the callbacks of `on_commit` once they are due.
     """
-    kinds = {
-        (False, False): _SyncSession,
-        (False, True): _OneTask,
-        (True, False): _Reader,
-        (True, True): _OneTaskReader,
-    }
+    usual, reading = (_OneTask, _OneTaskReader) if guard else (_SyncSession, _Reader)
     session = _Session(
         bind,
-        sync_session_class=kinds[reader, guard],
+        sync_session_class=reading if reader else usual,
         # What was loaded stays readable after the commit: reading it again would need an await.
         expire_on_commit=False,
         # A session that was closed would otherwise come back to life, and leak a connection.
@@ -78,9 +73,7 @@ def on_commit(session: AsyncSession, callback: Callback) -> None:
     with the savepoint or transaction that is rolled back. An error in it is logged and stops
     nothing. Raises TypeError for a session that is not the layer's, ReadOnly for a reader.
     """
-    sync_session = session.sync_session
-    if not isinstance(sync_session, _SyncSession):
-        raise TypeError("on_commit takes a session of Database.transaction() or session()")
+    sync_session = _sync(session)
     if isinstance(sync_session, _Reader):
         raise _Reader.refusal("on_commit")
     if not sync_session.in_transaction():
@@ -104,6 +97,15 @@ class _Session(AsyncSession):
     async def commit(self) -> None:
         await self.end(super().commit())
 
+    async def rollback(self) -> None:
+        await self.end(super().rollback())
+
+    async def reset(self) -> None:
+        await self.end(super().reset())
+
+    async def invalidate(self) -> None:
+        await self.end(super().invalidate())
+
     async def end(self, ending: Coroutine[Any, Any, None]) -> None:
         """Await a commit or rollback, and the callbacks that it makes due, to the end.
 
@@ -125,22 +127,14 @@ class _Session(AsyncSession):
         raise cancelled
 
     async def _end(self, ending: Coroutine[Any, Any, None]) -> None:
-        sync_session = self.sync_session
-        assert isinstance(sync_session, _SyncSession)
-        async with sync_session.ended_by(asyncio.current_task()) as shared:
-            if shared:
-                ending.close()
-                raise SharedSession
-            await ending
+        sync_session = _sync(self)
+        if sync_session.is_shared():
+            ending.close()
+            raise SharedSession
+        await ending
         due, sync_session.due = sync_session.due, []
         if due:
             await self.deliver(due)
-
-    async def close(self) -> None:
-        sync_session = self.sync_session
-        assert isinstance(sync_session, _SyncSession)
-        async with sync_session.ended_by(asyncio.current_task()):
-            await super().close()
 
 
 class _Transaction(AsyncSessionTransaction):
@@ -157,8 +151,7 @@ class _Transaction(AsyncSessionTransaction):
         await self._end(super().rollback())
 
     async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        sync_session = self.session.sync_session
-        assert isinstance(sync_session, _SyncSession)
+        sync_session = _sync(self.session)
         # A flush that fails rolls back; to SQLAlchemy a block that then ends has nothing to commit.
         undone = kind is None and not sync_session.is_active
         await self._end(super().__aexit__(kind, error, traceback))
@@ -193,10 +186,15 @@ class _SyncSession(orm.Session):
             self.failure = error
             raise
 
-    @asynccontextmanager
-    async def ended_by(self, task: asyncio.Task[Any] | None) -> AsyncGenerator[bool]:
-        """Where a task ends the session; whether another was using it."""
-        yield False
+    def is_shared(self) -> bool:
+        """Whether another call is under way; only a session with the guard knows."""
+        return False
+
+
+def _sync(session: AsyncSession) -> _SyncSession:
+    if not isinstance(session.sync_session, _SyncSession):
+        raise TypeError("this takes a session of Database.transaction() or session()")
+    return session.sync_session
 
 
 def _committed(session: _SyncSession) -> None:
@@ -262,59 +260,9 @@ event.listen(_Reader, "before_flush", _refuse_changes)
 event.listen(_Reader, "do_orm_execute", _refuse_writes)
 
 
-class _OneTask(_SyncSession):
-    """A session that refuses to be used by two tasks at the same time."""
-
-    _user: asyncio.Task[Any] | None = None
-    _ender: asyncio.Task[Any] | None = None
-    _left: asyncio.Future[None] | None = None
-
-    @contextmanager
-    def used(self) -> Generator[None]:
-        task = asyncio.current_task()
-        if self._user not in (None, task) or self._ender not in (None, task):
-            raise SharedSession
-        before, self._user = self._user, task
-        try:
-            yield
-        finally:
-            self._user = before
-            if self._left and not before:
-                self._left.set_result(None)
-                self._left = None
-
-    @asynccontextmanager
-    async def ended_by(self, task: asyncio.Task[Any] | None) -> AsyncGenerator[bool]:
-        # The other task is let out first: a connection that is closed under it, or rolled back,
-        # would be of no use to anyone.
-        before, self._ender = self._ender, task
-        shared = self._user is not None
-        if shared:
-            self._left = asyncio.get_running_loop().create_future()
-            await self._left
-        try:
-            yield shared
-        finally:
-            self._ender = before
+class _OneTask(OneTask, _SyncSession):
+    pass
 
 
-def _alone(name: str) -> Callable[..., Any]:
-    def method(self: _OneTask, *args: Any, **kwargs: Any) -> Any:
-        with self.used():
-            return getattr(super(_OneTask, self), name)(*args, **kwargs)
-
-    return method
-
-
-# All that speaks with the database, or changes what is to be said; close() waits by itself.
-_ALONE = (
-    *("begin", "begin_nested", "commit", "rollback", "reset", "invalidate"),
-    *("connection", "execute", "scalar", "scalars", "get", "get_one", "refresh"),
-    *("flush", "merge", "merge_all", "delete", "delete_all"),
-)
-for _name in _ALONE:
-    setattr(_OneTask, _name, _alone(_name))
-
-
-class _OneTaskReader(_OneTask, _Reader):
+class _OneTaskReader(OneTask, _Reader):
     pass
