@@ -310,6 +310,19 @@ MUTATIONS = [
             ("mysql_read_only_default", "asyncmy"),
         )
     ),
+    Mutation(
+        "src/shop/db/database.py",
+        "if options and name not in self._variants:",
+        "if options:",
+        "tests/db/test_readers.py::test_all_readers_share_one_engine_until_it_is_disposed",
+    ),
+    Mutation(
+        "src/shop/db/database.py",
+        "            self._variants.clear()\n",
+        "",
+        "tests/db/test_readers.py::test_all_readers_share_one_engine_until_it_is_disposed",
+        "asyncpg",
+    ),
     # The databases and their drivers.
     Mutation(
         "src/shop/db/dialect.py",
@@ -665,8 +678,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/database.py",
-        "            async with self._open_session(bind, reader=reader) as session:\n",
-        "            session = self._open_session(bind, reader=reader)\n            if True:\n",
+        "            self._opened(bind) as session,\n            session.begin(),\n",
+        "            nullcontext(self._opened(bind)) as session,\n",
         "tests/db/faults/test_sessions.py::test_session_never_closed",
         "asyncpg",
     ),
@@ -686,8 +699,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/database.py",
-        "task is current and session.in_transaction()",
-        "task is current and not session",
+        'x.info["task"] is current and x.in_transaction()',
+        "not x",
         "tests/db/faults/test_sessions.py::test_retry_inside_a_transaction",
     ),
     Mutation(

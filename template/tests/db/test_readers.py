@@ -171,3 +171,18 @@ async def test_a_reader_holds_no_transaction_open(fresh_database: db.Database) -
         async with fresh_database.transaction() as session:
             session.add(Author(email="ada@example.com"))
         assert await reader.scalar(sa.select(sa.func.count(Author.id))) == 1
+
+
+async def test_all_readers_share_one_engine_until_it_is_disposed(
+    fresh_database: db.Database,
+) -> None:
+    binds: list[object] = []
+    for _ in range(2):
+        async with db.Database(fresh_database.settings) as database:
+            for _ in range(2):
+                async with database.reader() as session:
+                    bind = session.get_bind()
+                    assert bind.engine.pool is database.engine.pool
+                    binds.append(bind)
+    assert binds[0] is binds[1]
+    assert binds[2] is binds[3]

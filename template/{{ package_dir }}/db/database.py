@@ -5,10 +5,11 @@ import logging
 import os
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
@@ -62,10 +63,12 @@ class Database:
         self._engine: AsyncEngine | None = None
         self._entered = 0
         self._replicas = Replicas()
+        # The engine with execution options: to make one takes as long as a short query.
+        self._variants: dict[tuple[object, ...], AsyncEngine] = {}
         self._process: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        # Which task opened which session: see _refuse_inside_a_transaction.
-        self._open: set[tuple[asyncio.Task[Any] | None, AsyncSession]] = set()
+        # Each knows the task that opened it: see _refuse_inside_a_transaction.
+        self._sessions = WeakSet[AsyncSession]()
         limit = self.settings.pool_size + self.settings.max_overflow
         self._slots = asyncio.Semaphore(limit or _UNPOOLED)
 
@@ -100,6 +103,7 @@ class Database:
             await self._engine.dispose(close=ours)
             await self._replicas.dispose(close=ours)
             self._engine = None
+            self._variants.clear()
         self._entered = 0
 
     @property
@@ -125,7 +129,7 @@ class Database:
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[AsyncSession]:
         """An ordinary session, for those who drive it themselves: rolled back at the end."""
-        async with self._opened({}) as session:
+        async with self._opened(self.engine) as session:
             yield session
 
     @asynccontextmanager
@@ -146,7 +150,11 @@ class Database:
         options = dialect.transaction_options(isolation_level, read_only)
         # A replica cannot promise that there is an order of all transactions.
         replica = read_only and isolation_level != "SERIALIZABLE"
-        async with self._opened(options, replica=replica) as session, session.begin():
+        async with (
+            self._bind(options, replica=replica) as bind,
+            self._opened(bind) as session,
+            session.begin(),
+        ):
             yield session
 
     @asynccontextmanager
@@ -159,7 +167,10 @@ class Database:
         a write, as a function or a CTE, is refused by the database itself.
         """
         options = dialect.reader_options(self.settings)
-        async with self._opened(options, reader=True, replica=True) as session:
+        async with (
+            self._bind(options, replica=True) as bind,
+            self._opened(bind, reader=True) as session,
+        ):
             yield session
             # What was added and never flushed would be lost without a word.
             session.sync_session.flush()
@@ -242,30 +253,31 @@ class Database:
         """A session on an engine or a connection; the test kit puts its own here."""
         return create_session(bind, reader=reader, guard=self.settings.guard)
 
-    @asynccontextmanager
-    async def _opened(
+    def _opened(
+        self,
+        bind: AsyncEngine | AsyncConnection,
+        *,
+        reader: bool = False,
+    ) -> AsyncSession:
+        session = self._open_session(bind, reader=reader)
+        session.info["task"] = asyncio.current_task()
+        self._sessions.add(session)
+        return session
+
+    def _bind(
         self,
         options: Mapping[str, object],
         *,
-        reader: bool = False,
-        replica: bool = False,
-    ) -> AsyncGenerator[AsyncSession]:
-        """A session whose connection has these execution options, closed at the end."""
-        primary = self.engine
-        replicas = self._replicas if replica else Replicas()
-        async with replicas.connection() as connection:
-            bind: AsyncEngine | AsyncConnection = primary
-            if options:
-                bind = primary.execution_options(**options)
-            if connection:
-                bind = await connection.execution_options(**options)
-            async with self._open_session(bind, reader=reader) as session:
-                opened = (asyncio.current_task(), session)
-                self._open.add(opened)
-                try:
-                    yield session
-                finally:
-                    self._open.discard(opened)
+        replica: bool,
+    ) -> AbstractAsyncContextManager[AsyncEngine | AsyncConnection]:
+        """What a session with these execution options is on: a replica, or the primary."""
+        engine, name = self.engine, tuple(options.items())
+        if options and name not in self._variants:
+            self._variants[name] = engine.execution_options(**options)
+        primary = self._variants.get(name, engine)
+        if replica and self._replicas:
+            return self._replicas.connection(options, otherwise=primary)
+        return nullcontext(primary)
 
     def _create_replica(self, url: sa.URL) -> AsyncEngine:
         settings = self.settings.model_copy(update={"url": url})
@@ -276,7 +288,7 @@ class Database:
     def _refuse_inside_a_transaction(self, what: str) -> None:
         # By task: a ContextVar would be set in the tasks that a transaction starts, too.
         current = asyncio.current_task()
-        if any(task is current and session.in_transaction() for task, session in self._open):
+        if any(x.info["task"] is current and x.in_transaction() for x in self._sessions):
             raise RuntimeError(
                 f"database.{what}() inside a transaction of the same task: it takes connections of"
                 " its own, and cannot see or replay what that transaction did. Call it outside,"

@@ -3,16 +3,29 @@
 import copy
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, get_args, get_origin
+from functools import cache
+from typing import (
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    NamedTuple,
+    Self,
+    TypeGuard,
+    TypeVar,
+    get_args,
+    get_origin,
+)
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncScalarResult, AsyncSession
-from sqlalchemy.orm import DeclarativeBase, selectinload
+from sqlalchemy.orm import DeclarativeBase, Mapper, selectinload
 from sqlalchemy.orm.interfaces import ORMOption
 
 from . import dialect
 from .cursors import Cursor
 from .errors import NotFound
+from .mixins import without_deleted
 from .pagination import (
     Column,
     CursorPage,
@@ -36,9 +49,12 @@ class Reading(Generic[M]):
     #: The names that pages sort by.
     sortable: ClassVar[Mapping[str, Column]] = {}
     _model: ClassVar[type[Any] | None] = None
+    # Whether statement() is overridden.
+    _is_filtered: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
+        cls._is_filtered = cls.statement is not Reading[Any].statement
         for base in getattr(cls, "__orig_bases__", ()):
             if issubclass(get_origin(base) or object, Reading):
                 cls._model = next((m for m in get_args(base) if isinstance(m, type)), cls._model)
@@ -49,16 +65,17 @@ class Reading(Generic[M]):
 
     @property
     def model(self) -> type[M]:
-        # Repository[User](session) knows its argument too, once it has been made.
-        arguments = get_args(getattr(self, "__orig_class__", None))
-        model: type[M] | None = self._model or next(iter(arguments), None)
+        model: type[M] | None = self._model
+        if model is None:
+            # Repository[User](session) knows its argument too, once it has been made.
+            model = next(iter(get_args(getattr(self, "__orig_class__", None))), None)
         if model is None:
             raise TypeError("a repository of what? Write Repository[User](session), or a subclass")
         return model
 
     def statement(self) -> sa.Select[M]:
         """What every read starts from: override it to put a filter on all of them."""
-        return sa.select(self.model)
+        return _statement(self.model)
 
     def with_deleted(self) -> Self:
         """The same repository, with the rows that were softly deleted."""
@@ -80,8 +97,7 @@ class Reading(Generic[M]):
         "nowait" raises LockTimeout instead, "skip_locked" takes the row for missing.
         """
         if not (options or for_update or self._include_deleted or self._is_filtered):
-            # Takes what the session holds, and its Session leaves out what is deleted.
-            return await self.session.get(self.model, key)
+            return await self._get(key)
         statement = self._select(self._has_key([key]), options=options)
         if for_update:
             # What the session holds may be older than the lock.
@@ -122,9 +138,13 @@ class Reading(Generic[M]):
         options: Sequence[ORMOption] = (),
     ) -> list[M]:
         """The rows that meet all of these criteria."""
-        statement = self._select(*where, options=options).order_by(*_columns(order_by)).limit(limit)
+        statement = self._select(*where, options=options)
+        if columns := _columns(order_by):
+            statement = statement.order_by(*columns)
+        if limit is not None:
+            statement = statement.limit(limit)
         # A row comes once for each of a collection that is loaded by joinedload().
-        return list((await self.session.scalars(statement)).unique())
+        return list((await self.session.scalars(statement)).unique().all())
 
     async def find_one(self, *where: Criterion, options: Sequence[ORMOption] = ()) -> M | None:
         """The one row that meets the criteria, or None. Raises MultipleResultsFound for two."""
@@ -242,9 +262,17 @@ class Reading(Generic[M]):
         await self.session.scalars(self._select(self._has_key([key_of(row)]), options=options))
         return row
 
-    @property
-    def _is_filtered(self) -> bool:
-        return type(self).statement is not Reading[Any].statement
+    async def _get(self, key: object) -> M | None:
+        """What `session.get` gives, by a statement that is made once: a sixth of the time."""
+        by_key = _by_key(self.model)
+        keys = key if _is_tuple(key) else (key,)
+        held = self.session.sync_session.identity_map
+        if by_key.mapper.identity_key_from_primary_key(keys) in held:
+            # The session looks at what it holds; and leaves it out if it is deleted.
+            return await self.session.get(self.model, key)
+        parameters = dict(zip(by_key.names, keys, strict=True))
+        rows = await self.session.scalars(by_key.statement, parameters)
+        return rows.unique().one_or_none()
 
     @property
     def _key(self) -> Sequence[Column]:
@@ -257,7 +285,12 @@ class Reading(Generic[M]):
         return column == keys[0] if len(keys) == 1 else dialect.is_one_of(column, keys)
 
     def _select(self, *where: Criterion, options: Sequence[ORMOption] = ()) -> sa.Select[M]:
-        return self._visible(self.statement().where(*where).options(*options))
+        statement = self.statement()
+        if where:
+            statement = statement.where(*where)
+        if options:
+            statement = statement.options(*options)
+        return self._visible(statement)
 
     def _visible(self, statement: sa.Select[T]) -> sa.Select[T]:
         if not self._include_deleted:
@@ -265,10 +298,36 @@ class Reading(Generic[M]):
         return statement.execution_options(include_deleted=True)
 
 
+class _ByKey(NamedTuple, Generic[M]):
+    """The statement for one row by its key, whose columns are the parameters of these names."""
+
+    mapper: Mapper[Any]
+    statement: sa.Select[M]
+    names: Sequence[str]
+
+
+@cache
+def _statement(model: type[M]) -> sa.Select[M]:
+    # To make it anew would take a tenth of a short query's time.
+    return sa.select(model)
+
+
+@cache
+def _by_key(model: type[M]) -> _ByKey[M]:
+    mapper: Mapper[Any] = sa.inspect(model)
+    columns = {f"key_{index}": column for index, column in enumerate(key_attributes(mapper))}
+    same = [column == sa.bindparam(name) for name, column in columns.items()]
+    return _ByKey(mapper, without_deleted(sa.select(model).where(*same)), [*columns])
+
+
 def key_of(row: DeclarativeBase) -> object:
     """The key of a row as `get` takes it: a tuple only where it has several columns."""
     key: Sequence[object] = sa.inspect(row, raiseerr=True).identity or ()
     return key[0] if len(key) == 1 else key
+
+
+def _is_tuple(key: object) -> TypeGuard[tuple[object, ...]]:
+    return isinstance(key, tuple)
 
 
 def _columns(order_by: Column | Sequence[Column]) -> Sequence[Column]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,20 +23,29 @@ class Replicas:
         self._engines = list(engines)
         self._down: dict[AsyncEngine, asyncio.Task[None]] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._engines)
+
     @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[AsyncConnection | None]:
-        """A connection to a replica that answers; None if there is none."""
+    async def connection(
+        self,
+        options: Mapping[str, object],
+        *,
+        otherwise: AsyncEngine,
+    ) -> AsyncGenerator[AsyncEngine | AsyncConnection]:
+        """A connection to a replica that answers, with these execution options; or the other."""
         async with AsyncExitStack() as stack:
-            connection = None
+            bind: AsyncEngine | AsyncConnection = otherwise
             # The first goes to the end, for the next to begin with another.
             self._engines[:] = self._engines[1:] + self._engines[:1]
             for engine in [engine for engine in self._engines if engine not in self._down]:
                 try:
                     connection = await stack.enter_async_context(engine.connect())
+                    bind = await connection.execution_options(**options)
                     break
                 except (Unavailable, QueryTimeout) as error:
                     self._leave_out(engine, error)
-            yield connection
+            yield bind
 
     async def dispose(self, *, close: bool) -> None:
         """Forget the engines, and close their connections or leave them to another process."""

@@ -246,8 +246,8 @@ def _refuse_changes(session: _Reader, *_: object) -> None:
 
 def _refuse_writes(state: ORMExecuteState) -> None:
     statement, options = state.statement, state.execution_options
-    text = statement.text if isinstance(statement, sa.TextClause) else "SELECT"
-    if state.is_insert or state.is_update or state.is_delete or not _READING.match(text):
+    written = isinstance(statement, sa.TextClause) and not _READING.match(statement.text)
+    if written or statement.is_dml:
         raise _Reader.refusal("a statement that writes")
     # There is no public name for it; SQLite would not even render it.
     if getattr(statement, "_for_update_arg", None) is not None:
