@@ -64,6 +64,7 @@ async def _insert(ground: Ground) -> Race:
             SQLMODEL: sqlmodel,
         },
         rounds=ground.scale.bulk_rounds,
+        seconds=ground.scale.seconds,
         before=ground.empty,
         closely=[LAYER, HAND],
     )
@@ -94,6 +95,7 @@ async def _upsert(ground: Ground) -> Race:
         f"{number:,} rows, half of them there",
         {LAYER: layer, HAND: lambda: by_hand.upsert(_changed(number)), ALCHEMY: alchemy},
         rounds=ground.scale.bulk_rounds,
+        seconds=ground.scale.seconds,
         before=half_of_them,
         closely=[LAYER, HAND],
     )
@@ -131,6 +133,7 @@ async def _update(ground: Ground) -> Race:
             ALCHEMY: alchemy,
         },
         rounds=ground.scale.bulk_rounds,
+        seconds=ground.scale.seconds,
         closely=[LAYER, HAND],
     )
 
@@ -155,6 +158,7 @@ async def _delete(ground: Ground) -> Race:
         f"{number:,} keys",
         {LAYER: layer, HAND: lambda: by_hand.delete(keys[:number]), ALCHEMY: alchemy},
         rounds=ground.scale.bulk_rounds,
+        seconds=ground.scale.seconds,
         before=refill,
         closely=[LAYER, HAND],
     )

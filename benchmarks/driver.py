@@ -5,6 +5,8 @@ import asyncio
 import dataclasses
 import json
 import sys
+import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 
 import sqlalchemy as sa
@@ -41,22 +43,35 @@ def main() -> None:
     layer = Layer(given.driver)
     try:
         with layer.server() as server:
-            races = asyncio.run(_run(layer, server, given.scale, given.subjects))
+            races, failed = asyncio.run(_run(layer, server, given.scale, given.subjects))
     except RuntimeError as error:
         # The layer's NoServer, which says what to install.
         if type(error).__name__ != "NoServer":
             raise
         sys.exit(NO_SERVER)
-    json.dump([dataclasses.asdict(race) for race in races], sys.stdout)
+    json.dump({"races": [dataclasses.asdict(race) for race in races], "failed": failed}, sys.stdout)
 
 
-async def _run(layer: Layer, server: sa.URL, scale: str, subjects: list[str]) -> list[Race]:
+async def _run(
+    layer: Layer,
+    server: sa.URL,
+    scale: str,
+    subjects: list[str],
+) -> tuple[list[Race], list[str]]:
+    """The races of these subjects, and the subjects that failed: one ends no other."""
     races: list[Race] = []
+    failed: list[str] = []
     async with prepare(layer, server, SCALES[scale]) as ground:
         for subject in subjects:
-            print(f"  {ground.where}: {subject}", file=sys.stderr, flush=True)
-            races += await SUBJECTS[subject](ground)
-    return races
+            began = time.monotonic()
+            try:
+                races += await SUBJECTS[subject](ground)
+            except Exception:
+                traceback.print_exc()
+                failed.append(f"{ground.where}: {subject}")
+            took = time.monotonic() - began
+            print(f"  {ground.where}: {subject}, {took:.0f} s", file=sys.stderr, flush=True)
+    return races, failed
 
 
 if __name__ == "__main__":

@@ -99,6 +99,7 @@ async def _pages(ground: Ground, order: str) -> Race:
         f"page {number:,} of {ground.scale.many:,} rows, {SIZE} to a page",
         contestants,
         rounds=max(1, ground.scale.rounds // 10),
+        seconds=ground.scale.seconds,
         each=2,
         closely=[FIRST, LAYER, HAND],
     )

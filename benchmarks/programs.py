@@ -67,6 +67,7 @@ async def _import(ground: Ground) -> Race:
         "by hand: sqlalchemy.ext.asyncio, sqlalchemy.orm, pydantic_settings, the driver",
         {LAYER: layer, HAND: hand},
         rounds=max(1, ground.scale.rounds // 2),
+        seconds=ground.scale.seconds,
     )
 
 
@@ -90,6 +91,7 @@ async def _alembic(ground: Ground) -> Race:
         "nothing to do, the whole process; by hand: alembic's own async environment",
         {LAYER: layer, HAND: hand},
         rounds=max(1, ground.scale.rounds // 3),
+        seconds=ground.scale.seconds,
     )
 
 
@@ -177,5 +179,6 @@ async def copier(ground: Ground) -> list[Race]:
             "the default service, the whole process; by hand: a template of one file",
             {LAYER: lambda: copy("template"), HAND: lambda: copy("one-file")},
             rounds=max(1, ground.scale.rounds // 3),
+            seconds=ground.scale.seconds,
         )
     ]

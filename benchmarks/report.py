@@ -1,13 +1,17 @@
 """What was measured, as tables and plots."""
 
+import dataclasses
+import json
+import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
-from .goals import Outcome, outcomes
+from .goals import Goal, Outcome, outcomes, why
 from .races import HAND, LAYER, Race
 
 PACKAGES = (
@@ -25,6 +29,40 @@ PLOTS: Mapping[str, tuple[str, Sequence[str]]] = {
 }
 PLOTTED = "PostgreSQL, asyncpg"
 PAGE = Path(__file__).with_name("page.md")
+RESULTS = Path(__file__).with_name("results.json")
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def _versions() -> dict[str, str]:
+    return {package: version(package) for package in PACKAGES}
+
+
+def _machine() -> str:
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+
+
+@dataclass(frozen=True)
+class Results:
+    """What one run measured, and with what."""
+
+    command: str
+    minutes: float
+    races: Sequence[Race]
+    python: str = field(default_factory=platform.python_version)
+    machine: str = field(default_factory=_machine)
+    versions: Mapping[str, str] = field(default_factory=_versions)
+
+
+def save(results: Results) -> None:
+    """Keep what was measured beside the page that shows it."""
+    RESULTS.write_text(f"{json.dumps(dataclasses.asdict(results), indent=1)}\n", "utf-8")
+
+
+def load() -> Results:
+    """What was measured last."""
+    told = json.loads(RESULTS.read_text("utf-8"))
+    races = [Race(**race) for race in told.pop("races")]
+    return Results(races=races, **told)
 
 
 def goals_table(races: Sequence[Race]) -> list[list[str]]:
@@ -62,8 +100,22 @@ def base_of(race: Race) -> str:
 
 def _multiples(race: Race) -> Iterator[str]:
     for contestant in race.times:
-        if ratio := race.ratio(contestant, base_of(race)):
+        if contestant in race.failed:
+            yield f"{contestant} failed ({race.failed[contestant]})"
+        elif ratio := race.ratio(contestant, base_of(race)):
             yield f"{contestant} {ratio.median:.2f}"
+
+
+def missed(races: Sequence[Race]) -> str:
+    """A line for each goal that is missed somewhere: where, by how much, and why."""
+    lines: dict[Goal, list[str]] = {}
+    for outcome in outcomes(races):
+        if not outcome.met:
+            places = lines.setdefault(outcome.goal, [])
+            places.append(f"{outcome.ratio.median:.2f} on {outcome.race.where}")
+    return "\n".join(
+        f"- **{goal.words}**: {'; '.join(places)}. {why(goal)}" for goal, places in lines.items()
+    )
 
 
 def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -80,13 +132,16 @@ def text(lines: Sequence[Sequence[str]]) -> str:
     )
 
 
-def document(races: Sequence[Race], command: str) -> str:
+def document(results: Results) -> str:
     """docs/performance.md, from benchmarks/page.md."""
-    lines = goals_table(races)
+    lines, races = goals_table(results.races), results.races
     parts = {
-        "command": command,
-        "versions": ", ".join(f"{package} {version(package)}" for package in PACKAGES),
-        "python": platform.python_version(),
+        "command": results.command,
+        "minutes": f"{results.minutes:.0f}",
+        "machine": results.machine,
+        "versions": ", ".join(f"{name} {number}" for name, number in results.versions.items()),
+        "python": results.python,
+        "missed": missed(races) or "None is missed.",
         "number": str(len(lines)),
         "met": str(sum(line[-1] == "yes" for line in lines)),
         "goals": markdown(["goal", "where", "measured", "middle half", "met"], lines),
@@ -98,13 +153,22 @@ def document(races: Sequence[Race], command: str) -> str:
     return Template(PAGE.read_text("utf-8")).substitute(parts)
 
 
-def write(races: Sequence[Race], command: str, docs: Path) -> None:
+def files(results: Results) -> dict[str, str]:
+    """The page and its plots, by their paths in docs/."""
+    drawn = {"performance.md": document(results)}
+    for file, (title, names) in PLOTS.items():
+        races = [
+            race for race in results.races if (race.where, race.name in names) == (PLOTTED, True)
+        ]
+        drawn[f"performance/{file}.svg"] = plot(title, races)
+    return drawn
+
+
+def write(results: Results) -> None:
     """Write the page and its plots."""
-    (docs / "performance").mkdir(exist_ok=True)
-    (docs / "performance.md").write_text(document(races, command), "utf-8")
-    for name, (title, names) in PLOTS.items():
-        drawn = [race for race in races if race.where == PLOTTED and race.name in names]
-        (docs / "performance" / f"{name}.svg").write_text(plot(title, drawn), "utf-8")
+    (DOCS / "performance").mkdir(exist_ok=True)
+    for path, text in files(results).items():
+        (DOCS / path).write_text(text, "utf-8")
 
 
 STYLE = """

@@ -72,6 +72,7 @@ async def races(ground: Ground) -> list[Race]:
                 note,
                 contestants,
                 rounds=ground.scale.rounds,
+                seconds=ground.scale.seconds,
                 each=EACH,
                 closely=[LAYER, HAND, READER],
             )
@@ -278,6 +279,7 @@ async def _ping(ground: Ground, keys: Sequence[UUID]) -> Race:
                 "one row by its key, with pool_pre_ping=True",
                 {LAYER: layer, HAND: hand},
                 rounds=ground.scale.rounds,
+                seconds=ground.scale.seconds,
                 each=EACH,
             )
     finally:

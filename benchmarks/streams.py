@@ -49,6 +49,7 @@ async def races(ground: Ground) -> list[Race]:
             f"{number:,} rows as entities",
             {LAYER: layer, HAND: hand, ROW_BY_ROW: row_by_row},
             rounds=ground.scale.bulk_rounds,
+            seconds=ground.scale.seconds,
             closely=[LAYER, HAND],
         )
     ]

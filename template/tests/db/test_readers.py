@@ -177,8 +177,9 @@ async def test_all_readers_share_one_engine_until_it_is_disposed(
     fresh_database: db.Database,
 ) -> None:
     binds: list[object] = []
+    database = db.Database(fresh_database.settings)
     for _ in range(2):
-        async with db.Database(fresh_database.settings) as database:
+        async with database:
             for _ in range(2):
                 async with database.reader() as session:
                     bind = session.get_bind()
