@@ -36,7 +36,7 @@ BUDGETS = {
     "replicas.py": 80,
     "repository.py": 250,
     "rows.py": 150,
-    "servers.py": 220,
+    "servers.py": 215,
     "sessions.py": 280,
     "settings.py": 210,
     "testing.py": 280,

@@ -40,8 +40,8 @@ SECURE = {
 }
 
 
-async def connect(server, host="localhost", query="", **settings):
-    url = sa.URL.create(DRIVER, USER, None, host, server.port, DATABASE).update_query_string(query)
+async def connect(port, host="localhost", query="", **settings):
+    url = sa.URL.create(DRIVER, USER, None, host, port, DATABASE).update_query_string(query)
     async with Database(DatabaseSettings(url=url, **settings)) as database:
         try:
             async with database.session() as session:
@@ -50,17 +50,17 @@ async def connect(server, host="localhost", query="", **settings):
             return f"refused: {error}"
 
 
-async def main(server, cases):
-    return {name: await connect(server, **case) for name, case in cases.items()}
+async def main(port, cases):
+    return {name: await connect(port, **case) for name, case in cases.items()}
 
 
 # The embedded server is built without TLS.
 program = servers.ServerProgram(**{**dialect._SERVER, "embedded": None})
-with servers.start(program) as server:
-    told = asyncio.run(main(server, {"a server without it": {"tls": "require"}}))
+with servers.start(program) as (_, port):
+    told = asyncio.run(main(port, {"a server without it": {"tls": "require"}}))
 program = dataclasses.replace(program, serve=(*program.serve, *json.loads(OPTIONS)))
-with servers.start(program) as server:
-    print(json.dumps(told | asyncio.run(main(server, SECURE))))
+with servers.start(program) as (_, port):
+    print(json.dumps(told | asyncio.run(main(port, SECURE))))
 """
 
 PLAIN = ["plain", "local, and nothing is said", "URL: the setting wins"]

@@ -357,8 +357,8 @@ def temporary_server() -> Generator[sa.URL]:
     # Not at the top: production needs no server for tests.
     from .servers import ServerProgram, start
 
-    with start(ServerProgram(**_SERVER)) as server:
-        yield sa.make_url(f"{DRIVER}://root@{server.host}:{server.port}/mysql")
+    with start(ServerProgram(**_SERVER)) as (host, port):
+        yield sa.make_url(f"{DRIVER}://root@{host}:{port}/mysql")
 
 
 async def create_database(server: sa.URL, name: str, template: str | None = None) -> sa.URL:

@@ -342,8 +342,8 @@ def temporary_server() -> Generator[sa.URL]:
     # Not at the top: production needs no server for tests.
     from .servers import ServerProgram, start
 
-    with start(ServerProgram(**_SERVER)) as server:
-        yield sa.make_url(f"{DRIVER}://postgres@{server.host}:{server.port}/postgres")
+    with start(ServerProgram(**_SERVER)) as (host, port):
+        yield sa.make_url(f"{DRIVER}://postgres@{host}:{port}/postgres")
 
 
 async def create_database(server: sa.URL, name: str, template: str | None = None) -> sa.URL:

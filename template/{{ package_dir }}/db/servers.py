@@ -39,20 +39,13 @@ class ServerProgram:
     stop: int  # the signal that ends it in good order
 
 
-class Server(NamedTuple):
-    """Where a server listens."""
-
-    host: str
-    port: int
-
-
 class NoServer(RuntimeError):
     """No server was found, or it did not start; the message names each way to get one."""
 
 
 @contextmanager
-def start(program: ServerProgram) -> Generator[Server]:
-    """Run a server for the length of the block, or of this process if that ends first."""
+def start(program: ServerProgram) -> Generator[tuple[str, int]]:
+    """The host and port of a server that runs until the block ends, or this process."""
     order = json.dumps(asdict(_find(program)))
     # A session of its own: a kill -9 of this process's group does not reach the supervisor.
     with subprocess.Popen(
@@ -67,7 +60,7 @@ def start(program: ServerProgram) -> Generator[Server]:
         report = json.loads(supervisor.stdout.readline() or '{"error": "see standard error"}')
         if "error" in report:
             raise _no_server(program, f"{program.name} did not start: {report['error']}")
-        yield Server("127.0.0.1", report["port"])
+        yield "127.0.0.1", report["port"]
 
 
 def _find(program: ServerProgram) -> ServerProgram:
@@ -202,16 +195,17 @@ def _running(
 def _wait(process: subprocess.Popen[bytes], until: Callable[[], bool]) -> None:
     """Return once it is so. Raises NoServer if the process or the tests end first, or a minute."""
     deadline = time.monotonic() + 60
-    over = False
     while not until():
-        if over:
-            status = process.poll()
-            end = "not ready in time" if status is None else f"exit status {status}"
-            said = Path("log").read_text(errors="replace").splitlines()[-20:]
-            raise NoServer("\n".join([f"{end}, its last words:", *said]))
         # Standard input is readable once it closes.
-        ended = select.select([sys.stdin], [], [], 0.01)[0] or process.poll() is not None
-        over = bool(ended) or time.monotonic() > deadline
+        closed = select.select([sys.stdin], [], [], 0.01)[0]
+        if closed or process.poll() is not None or time.monotonic() > deadline:
+            break
+    # It may have become so meanwhile.
+    if not until():
+        status = process.poll()
+        end = "not ready in time" if status is None else f"exit status {status}"
+        said = Path("log").read_text(errors="replace").splitlines()[-20:]
+        raise NoServer("\n".join([f"{end}, its last words:", *said]))
 
 
 if __name__ == "__main__":
