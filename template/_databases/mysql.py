@@ -1,12 +1,10 @@
 """What is particular to MySQL and MariaDB: types, errors, transactions, locks, test servers."""
 
-import asyncio
 import math
 import re
 import signal
-import time
-from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeGuard
 
@@ -14,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql import DATETIME
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -110,21 +109,20 @@ _SERVER: dict[str, Any] = {
     "stop": signal.SIGTERM,
 }
 
+# No more than 64 characters. MySQL has MD5 no more, from 9.6 on.
+_LOCK = sa.func.concat("migrate ", sa.func.sha2(sa.func.database(), 224))
+# What takes and releases the lock of this database's migrations.
+MIGRATION_LOCK: tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]] | None = (
+    sa.func.get_lock(_LOCK, 0),
+    sa.func.release_lock(_LOCK),
+)
+
 # What a database holds, in the order in which one part may need another: what SHOW CREATE calls
-# it, which of its columns is the statement, and how its names are found.
+# it, which of its columns is the statement, and where its names are.
 _PARTS = (
-    (
-        "TABLE",
-        1,
-        "SELECT table_name FROM information_schema.tables"
-        " WHERE table_schema = :schema AND table_type = 'BASE TABLE'",
-    ),
-    ("VIEW", 1, "SELECT table_name FROM information_schema.views WHERE table_schema = :schema"),
-    (
-        "TRIGGER",
-        2,
-        "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = :schema",
-    ),
+    ("TABLE", 1, "table_name", "tables WHERE table_type = 'BASE TABLE' AND table_schema"),
+    ("VIEW", 1, "table_name", "views WHERE table_schema"),
+    ("TRIGGER", 2, "trigger_name", "triggers WHERE trigger_schema"),
 )
 
 
@@ -134,6 +132,11 @@ def locate(url: sa.URL) -> str:
         wanted = url.set(database="the_database")
         raise ValueError(f"DATABASE_URL names no database: write {wanted}")
     return str(url)
+
+
+def missing(url: sa.URL) -> str | None:
+    """What must be made before there is anything to connect to: with a server nothing."""
+    return None
 
 
 def session_settings(settings: DatabaseSettings) -> dict[str, str]:
@@ -157,8 +160,9 @@ def session_settings(settings: DatabaseSettings) -> dict[str, str]:
 
 
 def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
-    """Have each transaction of an engine begin as its options say."""
+    """Have each transaction of an engine begin as its options say, and no rows get lost."""
     event.listen(engine.sync_engine, "begin", _begin)
+    event.listen(engine.sync_engine, "before_cursor_execute", _refuse_during_a_stream)
 
 
 def reader_options(settings: DatabaseSettings) -> dict[str, object]:
@@ -320,30 +324,8 @@ async def update_rows(
     return count
 
 
-@asynccontextmanager
-async def migration_connection(
-    engine: AsyncEngine,
-    patience: float,
-) -> AsyncGenerator[AsyncConnection]:
-    """A connection to migrate on, while no other process migrates. `patience` is in seconds.
-
-    The lock is of this database only, and on a connection of its own: one that waits would be
-    ended as a slow statement. In no transaction, which would go on showing what was there before.
-    """
-    # No more than 64 characters. MySQL has MD5 no more, from 9.6 on.
-    name = sa.func.concat("migrate ", sa.func.sha2(sa.func.database(), 224))
-    async with engine.connect() as side:
-        await side.execution_options(**AUTOCOMMIT)
-        deadline = time.monotonic() + patience
-        while not await side.scalar(sa.select(sa.func.get_lock(name, 0))):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"another process has been migrating for {patience:.0f} s")
-            await asyncio.sleep(0.1)
-        try:
-            async with engine.connect() as connection:
-                yield connection
-        finally:
-            await side.scalar(sa.select(sa.func.release_lock(name)))
+async def prepare_migration(connection: AsyncConnection, patience: float) -> None:
+    """Set up a connection to migrate on, which has not begun: nothing has to be."""
 
 
 async def connection_limit(connection: AsyncConnection) -> int | None:
@@ -363,36 +345,33 @@ def temporary_server() -> Generator[sa.URL]:
 
 async def create_database(server: sa.URL, name: str, template: str | None = None) -> sa.URL:
     """A new database, empty or a copy of `template`, which nobody is connected to."""
-    await _administer(server, f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
-    if template:
-        await _copy(server, template, name)
+    async with _administrator(server) as connection:
+        await connection.exec_driver_sql(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+        if template:
+            await connection.exec_driver_sql(f"USE `{name}`")
+            await _copy(connection, template, name)
     return server.set(database=name)
 
 
 async def drop_database(server: sa.URL, name: str) -> None:
     """Remove a database that create_database made; nothing happens if it is gone."""
-    await _administer(server, f"DROP DATABASE IF EXISTS `{name}`")
+    async with _administrator(server) as connection:
+        await connection.exec_driver_sql(f"DROP DATABASE IF EXISTS `{name}`")
 
 
-async def _copy(server: sa.URL, template: str, name: str) -> None:
+async def _copy(connection: AsyncConnection, template: str, name: str) -> None:
     """Copy what a database holds, one by one, since MySQL copies none as a whole."""
-    engine = create_async_engine(server.set(database=name), poolclass=NullPool)
-    try:
-        async with engine.begin() as connection:
-            # The tables come in no order that foreign keys would like.
-            await connection.exec_driver_sql("SET foreign_key_checks = 0")
-            for kind, position, names in _PARTS:
-                for part in await connection.scalars(sa.text(names), {"schema": template}):
-                    shown = await connection.exec_driver_sql(
-                        f"SHOW CREATE {kind} `{template}`.`{part}`"
-                    )
-                    # A view names the database in front of each table.
-                    statement = shown.scalars(position).one()
-                    await connection.exec_driver_sql(statement.replace(template, name))
-                    if kind == "TABLE":
-                        await _copy_rows(connection, template, part)
-    finally:
-        await engine.dispose()
+    # The tables come in no order that foreign keys would like.
+    await connection.exec_driver_sql("SET foreign_key_checks = 0")
+    for kind, position, column, place in _PARTS:
+        names = sa.text(f"SELECT {column} FROM information_schema.{place} = :schema")
+        for part in await connection.scalars(names, {"schema": template}):
+            shown = await connection.exec_driver_sql(f"SHOW CREATE {kind} `{template}`.`{part}`")
+            # A view names the database in front of each table.
+            statement = shown.scalars(position).one()
+            await connection.exec_driver_sql(statement.replace(template, name))
+            if kind == "TABLE":
+                await _copy_rows(connection, template, part)
 
 
 async def _copy_rows(connection: AsyncConnection, template: str, table: str) -> None:
@@ -407,13 +386,10 @@ async def _copy_rows(connection: AsyncConnection, template: str, table: str) -> 
     )
 
 
-async def _administer(server: sa.URL, statement: str) -> None:
+def _administrator(server: sa.URL) -> AsyncConnection:
+    """A connection in no transaction, closed when its block is left."""
     engine = create_async_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    try:
-        async with engine.connect() as connection:
-            await connection.exec_driver_sql(statement)
-    finally:
-        await engine.dispose()
+    return engine.connect()
 
 
 def _begin(connection: sa.Connection) -> None:
@@ -427,3 +403,14 @@ def _begin(connection: sa.Connection) -> None:
     # For the transaction that comes next, and for no other: nothing has to be reset.
     if said := options.get("mysql_transaction"):
         connection.exec_driver_sql(f"SET TRANSACTION {said}")
+
+
+def _refuse_during_a_stream(connection: sa.Connection, *execution: object) -> None:
+    # A connection sends one result at a time. The driver throws away what has not come yet of the
+    # one before, with a mere warning; it has no public name for this.
+    result = getattr(connection.connection.driver_connection, "_result", None)
+    if getattr(result, "unbuffered_active", False):
+        raise InvalidRequestError(
+            "MySQL sends one result at a time, and a stream is open on this connection: leave it"
+            " first, read in batches(), or use another session"
+        )

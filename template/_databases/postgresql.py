@@ -1,19 +1,16 @@
 """What is particular to PostgreSQL: types, error codes, transactions, locks, test servers."""
 
-import asyncio
 import re
 import signal
-import time
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Generator,
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypedDict
+from contextlib import contextmanager
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -116,8 +113,11 @@ _SERVER: dict[str, Any] = {
     "stop": signal.SIGINT,
 }
 
-# Any number will do, so long as every process that migrates uses it.
-_MIGRATION_LOCK = 7_203_114_902
+# What takes and releases the lock of migrations; any number will do, so long as all use it.
+MIGRATION_LOCK: tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]] | None = (
+    sa.func.pg_try_advisory_lock(7_203_114_902),
+    sa.func.pg_advisory_unlock(7_203_114_902),
+)
 
 
 def locate(url: sa.URL) -> str:
@@ -126,6 +126,11 @@ def locate(url: sa.URL) -> str:
         wanted = url.set(database="the_database")
         raise ValueError(f"DATABASE_URL names no database: write {wanted}")
     return str(url)
+
+
+def missing(url: sa.URL) -> str | None:
+    """What must be made before there is anything to connect to: with a server nothing."""
+    return None
 
 
 def session_settings(settings: DatabaseSettings) -> dict[str, str]:
@@ -235,14 +240,16 @@ async def upsert_rows(
 
     `always` are values that any row gets that is there.
     """
-    conflict = _conflict(table, on)
+    where = _condition(table, on)
     async for source, columns in _staged(connection, runs, on):
         insert = postgresql.insert(table).from_select(list(source.selected_columns.keys()), source)
         changes: dict[str, object] = {**{name: insert.excluded[name] for name in columns}, **always}
         if columns:
-            statement = insert.on_conflict_do_update(**conflict, set_=changes)
+            statement = insert.on_conflict_do_update(
+                index_elements=on, index_where=where, set_=changes
+            )
         else:
-            statement = insert.on_conflict_do_nothing(**conflict)
+            statement = insert.on_conflict_do_nothing(index_elements=on, index_where=where)
         await connection.execute(statement)
 
 
@@ -302,28 +309,8 @@ def _newest(stage: sa.TableClause, key: Sequence[str]) -> sa.Select[Any]:
     return sa.select(stage).ext(distinct_on(*same)).order_by(*same, place.desc())
 
 
-@asynccontextmanager
-async def migration_connection(
-    engine: AsyncEngine,
-    patience: float,
-) -> AsyncGenerator[AsyncConnection]:
-    """A connection to migrate on, while no other process migrates. `patience` is in seconds.
-
-    The lock is polled for, on a connection of its own and in no transaction: one that waits would
-    deadlock with CREATE INDEX CONCURRENTLY, which waits for all transactions.
-    """
-    async with engine.connect() as side:
-        await side.execution_options(**AUTOCOMMIT)
-        deadline = time.monotonic() + patience
-        while not await side.scalar(sa.select(sa.func.pg_try_advisory_lock(_MIGRATION_LOCK))):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"another process has been migrating for {patience:.0f} s")
-            await asyncio.sleep(0.1)
-        try:
-            async with engine.connect() as connection:
-                yield connection
-        finally:
-            await side.scalar(sa.select(sa.func.pg_advisory_unlock(_MIGRATION_LOCK)))
+async def prepare_migration(connection: AsyncConnection, patience: float) -> None:
+    """Set up a connection to migrate on, which has not begun: nothing has to be."""
 
 
 async def connection_limit(connection: AsyncConnection) -> int | None:
@@ -349,22 +336,21 @@ def temporary_server() -> Generator[sa.URL]:
 async def create_database(server: sa.URL, name: str, template: str | None = None) -> sa.URL:
     """A new database, empty or a copy of `template`, which nobody is connected to."""
     copied = f' TEMPLATE "{template}"' if template else ""
-    await _administer(server, f'CREATE DATABASE "{name}"{copied}')
+    async with _administrator(server) as connection:
+        await connection.exec_driver_sql(f'CREATE DATABASE "{name}"{copied}')
     return server.set(database=name)
 
 
 async def drop_database(server: sa.URL, name: str) -> None:
     """Remove a database that create_database made; nothing happens if it is gone."""
-    await _administer(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    async with _administrator(server) as connection:
+        await connection.exec_driver_sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
-async def _administer(server: sa.URL, statement: str) -> None:
+def _administrator(server: sa.URL) -> AsyncConnection:
+    """A connection in no transaction, closed when its block is left."""
     engine = create_async_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    try:
-        async with engine.connect() as connection:
-            await connection.exec_driver_sql(statement)
-    finally:
-        await engine.dispose()
+    return engine.connect()
 
 
 def _begin(connection: sa.Connection) -> None:
@@ -388,16 +374,7 @@ def _begin(connection: sa.Connection) -> None:
     info["read_only_default"] = read_only
 
 
-class _Conflict(TypedDict):
-    index_elements: list[str]
-    index_where: sa.ColumnElement[bool] | sa.TextClause | None
-
-
-def _conflict(table: sa.Table[Any], on: Sequence[str]) -> _Conflict:
-    """How ON CONFLICT is told of a unique constraint: a partial index by its condition too."""
-    partial = [
-        index.dialect_options["postgresql"]["where"]
-        for index in table.indexes
-        if index.unique and {column.key for column in index.columns} == set(on)
-    ]
-    return {"index_elements": list(on), "index_where": partial[0] if partial else None}
+def _condition(table: sa.Table[Any], on: Sequence[str]) -> sa.TextClause | None:
+    """The condition of a partial index on these columns, which ON CONFLICT has to repeat."""
+    indexes = [x for x in table.indexes if x.unique and set(x.columns.keys()) == set(on)]
+    return indexes[0].dialect_options["postgresql"]["where"] if indexes else None

@@ -4,10 +4,10 @@ import asyncio
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -64,6 +64,8 @@ AUTOCOMMIT: dict[str, object] = {"sqlite_begin": None}
 TRANSACTIONAL_DDL = True
 # SQLite changes a table by making another: https://alembic.sqlalchemy.org/en/latest/batch.html
 RENDER_AS_BATCH = True
+# The transaction of a migration is its lock: see prepare_migration.
+MIGRATION_LOCK: tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]] | None = None
 
 
 class _Raw(Protocol):
@@ -96,6 +98,13 @@ def locate(url: sa.URL) -> str:
             f"DATABASE_URL names {path}, whose directory cannot be made: {error.strerror}"
         ) from error
     return str(path)
+
+
+def missing(url: sa.URL) -> str | None:
+    """What must be made before there is anything to connect to, which would make an empty file."""
+    if Path(locate(url)).exists():
+        return None
+    return "there is no such file yet: `alembic upgrade head` makes it"
 
 
 def session_settings(settings: DatabaseSettings) -> dict[str, str]:
@@ -175,14 +184,16 @@ async def upsert_rows(
 
     `always` are values that any row gets that is there.
     """
-    conflict = _conflict(table, on)
+    where = _condition(table, on)
     async for run, columns in runs:
         insert = sqlite.insert(table)
         changes: dict[str, object] = {**{name: insert.excluded[name] for name in columns}, **always}
         if columns:
-            statement = insert.on_conflict_do_update(**conflict, set_=changes)
+            statement = insert.on_conflict_do_update(
+                index_elements=on, index_where=where, set_=changes
+            )
         else:
-            statement = insert.on_conflict_do_nothing(**conflict)
+            statement = insert.on_conflict_do_nothing(index_elements=on, index_where=where)
         for batch in run.batches:
             await connection.execute(statement, batch.mappings())
 
@@ -216,25 +227,19 @@ async def update_rows(
     return count
 
 
-@asynccontextmanager
-async def migration_connection(
-    engine: AsyncEngine,
-    patience: float,
-) -> AsyncGenerator[AsyncConnection]:
-    """A connection to migrate on. BEGIN IMMEDIATE is the lock: a second process waits for it.
+async def prepare_migration(connection: AsyncConnection, patience: float) -> None:
+    """Set up a connection to migrate on, which has not begun. `patience` is in seconds.
 
-    `patience` is in seconds. Foreign keys are off, since rebuilding a table drops the old one and
-    so would delete the rows that refer to it; they are checked before the commit.
-    https://www.sqlite.org/lang_altertable.html#otheralter
+    BEGIN IMMEDIATE is the lock: a second process waits for it. Foreign keys are off, since
+    rebuilding a table drops the old one and so would delete the rows that refer to it; they are
+    checked before the commit. https://www.sqlite.org/lang_altertable.html#otheralter
     """
-    async with engine.connect() as connection:
-        await connection.execution_options(sqlite_begin=None)
-        await connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
-        await connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
-        await connection.rollback()
-        await connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
-        event.listen(connection.sync_connection, "commit", _check_foreign_keys)
-        yield connection
+    await connection.execution_options(sqlite_begin=None)
+    await connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
+    await connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+    await connection.rollback()
+    await connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+    event.listen(connection.sync_connection, "commit", _check_foreign_keys)
 
 
 async def connection_limit(connection: AsyncConnection) -> int | None:
@@ -320,16 +325,7 @@ def _check_foreign_keys(connection: sa.Connection) -> None:
         raise ValueError(f"the migration leaves rows of {broken[0]} that refer to no {broken[2]}")
 
 
-class _Conflict(TypedDict):
-    index_elements: list[str]
-    index_where: sa.ColumnElement[bool] | sa.TextClause | None
-
-
-def _conflict(table: sa.Table[Any], on: Sequence[str]) -> _Conflict:
-    """How ON CONFLICT is told of a unique constraint: a partial index by its condition too."""
-    partial = [
-        index.dialect_options["sqlite"]["where"]
-        for index in table.indexes
-        if index.unique and {column.key for column in index.columns} == set(on)
-    ]
-    return {"index_elements": list(on), "index_where": partial[0] if partial else None}
+def _condition(table: sa.Table[Any], on: Sequence[str]) -> sa.TextClause | None:
+    """The condition of a partial index on these columns, which ON CONFLICT has to repeat."""
+    indexes = [x for x in table.indexes if x.unique and set(x.columns.keys()) == set(on)]
+    return indexes[0].dialect_options["sqlite"]["where"] if indexes else None

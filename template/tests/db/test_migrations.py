@@ -13,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import DBAPIError
 
-from . import db, dialect, testing
+from . import db, dialect, migrate, testing
 
 ENVIRONMENT = f"""
 from {db.__name__} import migrate
@@ -145,7 +145,7 @@ async def test_a_migration_waits_for_another_and_not_for_ever(
     config.attributes["settings"] = settings.model_copy(update={"migration_timeout": 0.2})
     engine = db.create_engine(settings)
     async with (
-        dialect.migration_connection(engine, 1) as connection,
+        migrate.connection_alone(engine, 1) as connection,
         connection.begin(),
     ):
         with pytest.raises((TimeoutError, db.LockTimeout)):
@@ -176,11 +176,11 @@ async def test_no_database_but_that_of_the_tests_is_migrated_for_them(
 async def test_a_program_hands_its_own_connection_in(
     config: Config, settings: db.DatabaseSettings
 ) -> None:
-    def migrate(connection: sa.Connection) -> None:
+    def hand_in(connection: sa.Connection) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
     # Inside a running event loop, where env.py could not start one.
     async with db.Database(settings) as database, database.engine.begin() as connection:
-        await connection.run_sync(migrate)
+        await connection.run_sync(hand_in)
     assert await tables(settings) == {"parents", "children"}

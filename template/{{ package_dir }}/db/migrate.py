@@ -1,13 +1,16 @@
 """What migrations/env.py runs: Alembic on the async engine, one process at a time."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from logging.config import fileConfig
 from typing import Literal
 
 import sqlalchemy as sa
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from . import dialect
 from .base import ExactDecimal, UTCDateTime
@@ -43,11 +46,37 @@ async def _migrate_locked(
 ) -> None:
     engine = create_engine(_direct(settings))
     try:
-        patience = settings.migration_timeout
-        async with dialect.migration_connection(engine, patience) as connection:
+        async with connection_alone(engine, settings.migration_timeout) as connection:
             await connection.run_sync(lambda sync: _migrate(metadata, connection=sync))
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def connection_alone(
+    engine: AsyncEngine,
+    patience: float,
+) -> AsyncGenerator[AsyncConnection]:
+    """A connection to migrate on, while no other process migrates. `patience` is in seconds.
+
+    Raises TimeoutError when that is over.
+    """
+    async with AsyncExitStack() as stack:
+        if dialect.MIGRATION_LOCK is not None:
+            take, release = map(sa.select, dialect.MIGRATION_LOCK)
+            # On a connection of its own, in no transaction, and polled for: a wait would be ended
+            # as a slow statement, and CREATE INDEX CONCURRENTLY waits for all transactions.
+            side = await stack.enter_async_context(engine.connect())
+            await side.execution_options(**dialect.AUTOCOMMIT)
+            deadline = time.monotonic() + patience
+            while not await side.scalar(take):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"another process has been migrating for {patience:.0f} s")
+                await asyncio.sleep(0.1)
+            stack.push_async_callback(side.scalar, release)
+        connection = await stack.enter_async_context(engine.connect())
+        await dialect.prepare_migration(connection, patience)
+        yield connection
 
 
 def _direct(settings: DatabaseSettings) -> DatabaseSettings:
