@@ -5,6 +5,7 @@ import importlib
 import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -61,6 +62,31 @@ async def test_ping_says_where_the_database_is_and_that_it_answers(command: Comm
     done = await command("ping")
     assert (done.status, done.err) == (0, "")
     assert ": answers, in " in done.out
+
+
+@pytest.fixture
+def new_file(fresh_database: db.Database, tmp_path: Path) -> Path:
+    """Where a database could be, and is not."""
+    if fresh_database.settings.url.host:
+        pytest.skip("this database is no file")
+    return tmp_path / "new.db"
+
+
+def was_made(file: Path) -> bool:
+    return file.exists()
+
+
+async def test_a_file_that_is_not_there_is_not_made(command: Command, new_file: Path) -> None:
+    done = await command("ping", name=new_file)
+    assert (done.status, done.out) == (1, "")
+    assert "no such file yet: `alembic upgrade head` makes it" in done.err
+    assert not was_made(new_file)
+
+
+async def test_a_file_that_is_not_there_is_not_waited_for(command: Command, new_file: Path) -> None:
+    # The first migration makes it, after this.
+    assert (await command("wait", name=new_file)).status == 0
+    assert not was_made(new_file)
 
 
 async def test_ping_says_what_is_wrong_and_what_to_try(

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Coroutine
 
 from pydantic import ValidationError
+from sqlalchemy.exc import ArgumentError
 
 from . import dialect, driver
 from .database import Database
@@ -20,12 +21,15 @@ from .settings import DatabaseSettings
 
 # What an answer is made of: printed as a sentence, or with --json as it is.
 Report = dict[str, object]
+Command = Callable[[DatabaseSettings, float], Coroutine[None, None, Report]]
 
 
 async def ping(settings: DatabaseSettings, deadline: float) -> Report:
     """Connect once, and say what is wrong and what to try."""
     began = time.perf_counter()
     report: Report = {"database": dialect.locate(settings.url)}
+    if missing := dialect.missing(settings.url):
+        return report | {"ok": False, "error": missing}
     try:
         async with (
             Database(settings) as database,
@@ -42,6 +46,9 @@ async def ping(settings: DatabaseSettings, deadline: float) -> Report:
 
 async def wait(settings: DatabaseSettings, deadline: float) -> Report:
     """Ping until there is an answer or the deadline is past, with a line when the reason changes."""
+    if missing := dialect.missing(settings.url):
+        # Whoever waits before a first migration has waited long enough.
+        return {"database": dialect.locate(settings.url), "ok": True, "message": missing}
     end, said = time.monotonic() + deadline, ""
     while True:
         report = await ping(settings, max(0.1, end - time.monotonic()))
@@ -104,11 +111,7 @@ _ADVICE = {
     TimeoutError: "nobody answers there: look at firewalls, and at the host and the port in"
     " DATABASE_URL",
 }
-COMMANDS: dict[str, Callable[[DatabaseSettings, float], Coroutine[None, None, Report]]] = {
-    "ping": ping,
-    "wait": wait,
-    "budget": budget,
-}
+COMMANDS: dict[str, Command] = {"ping": ping, "wait": wait, "budget": budget}
 
 
 def main() -> int:
@@ -132,7 +135,7 @@ def main() -> int:
     except ValidationError as error:
         wrong = [f"DATABASE_{str(x['loc'][0]).upper()}: {x['msg']}" for x in error.errors()]
         report = {"ok": False, "error": "; ".join(wrong)}
-    except ValueError as error:
+    except (ValueError, ArgumentError) as error:
         report = {"ok": False, "error": str(error)}
     if options.json:
         print(json.dumps(report))
