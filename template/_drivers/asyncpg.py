@@ -12,8 +12,14 @@ from .rows import Run, needs_sql
 from .settings import DatabaseSettings
 from .tls import create_context
 
+# What libpq's URLs say to the server, and asyncpg takes in another place.
+_SERVER_PARAMETERS = ("application_name", "options")
 # Parameters of a URL that are libpq's, and that asyncpg does without.
-IGNORED_PARAMETERS = ("channel_binding", "gssencmode")
+IGNORED_PARAMETERS = (
+    *_SERVER_PARAMETERS,
+    *("channel_binding", "gssencmode", "connect_timeout", "tcp_user_timeout", "keepalives"),
+    *("keepalives_idle", "keepalives_interval", "keepalives_count"),
+)
 
 
 class RawConnection(Protocol):
@@ -29,12 +35,14 @@ def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) ->
 
     https://magicstack.github.io/asyncpg/current/api/index.html#connection
     """
+    query = settings.url.query
+    asked = {name: query[name] for name in _SERVER_PARAMETERS if name in query}
     arguments: dict[str, object] = {
         "timeout": settings.connect_timeout,
         "command_timeout": settings.command_timeout or None,
         "ssl": create_context(settings.tls_mode, settings.tls_authority) or False,
         # A pooler takes the name, and refuses all other parameters that it does not know.
-        "server_settings": {"application_name": settings.application_name, **session},
+        "server_settings": {"application_name": settings.application_name, **session, **asked},
     }
     if settings.pooler == "pgbouncer_statementless":
         # Without names a prepared statement ends with its use: the next transaction may be on

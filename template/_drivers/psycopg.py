@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from .rows import Run, needs_sql
 from .settings import DatabaseSettings
 
-IGNORED_PARAMETERS = ()
+# In a URL they would take the place of ours.
+IGNORED_PARAMETERS = ("options",)
 
 # Where systems keep the authorities that they trust; OpenSSL in psycopg's wheels does not know.
 _AUTHORITIES = (
@@ -58,11 +59,13 @@ def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) ->
     class Connection(RawConnection):
         patience = settings.command_timeout
 
+    options = (f"-c {name}={value}" for name, value in session.items())
     arguments: dict[str, object] = {
         "async_creator_fn": Connection.connect,
         # Whole seconds, and never less than two.
         "connect_timeout": math.ceil(settings.connect_timeout),
         "application_name": settings.application_name,
+        "options": " ".join([*options, str(settings.url.query.get("options", ""))]),
         # Who has vanished from the network is noticed here, even where a statement may take long:
         # what is sent unheard gives up, and a wait for an answer asks whether anyone is there.
         "tcp_user_timeout": 5_000,
@@ -71,8 +74,6 @@ def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) ->
         "keepalives_count": 3,
         "sslmode": settings.tls_mode,
     }
-    if session:
-        arguments["options"] = " ".join(f"-c {name}={value}" for name, value in session.items())
     if settings.tls_mode.startswith("verify"):
         arguments["sslrootcert"] = str(settings.tls_authority or _system_authorities())
     if settings.pooler == "pgbouncer_statementless":

@@ -156,3 +156,34 @@ async def test_a_failure_to_connect_names_the_settings_and_no_password(
         health = await database.ping()
     for told in (str(raised.value), repr(raised.value), str(health), repr(settings)):
         assert "hidden" not in told
+
+
+# Where a server tells who is connected.
+WHO = {
+    "postgresql": "SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()",
+    "mysql": "SELECT attr_value FROM performance_schema.session_account_connect_attrs"
+    " WHERE processlist_id = connection_id() AND attr_name = 'program_name'",
+}
+
+
+async def test_the_server_is_told_who_is_connected(fresh_database: db.Database) -> None:
+    backend = fresh_database.settings.url.get_backend_name()
+    if backend not in WHO:
+        pytest.skip("there is no server that could be told")
+    settings = fresh_database.settings.model_copy(update={"application_name": "the tests"})
+    async with db.Database(settings) as database, database.session() as session:
+        if backend == "mysql" and not await session.scalar(sa.text("SELECT @@performance_schema")):
+            pytest.skip("performance_schema is off, as MariaDB has it by default")
+        assert await session.scalar(sa.text(WHO[backend])) == "the tests"
+
+
+async def test_a_parameter_of_the_url_that_nobody_knows_is_named(
+    fresh_database: db.Database,
+) -> None:
+    url = fresh_database.settings.url
+    if not url.host:
+        pytest.skip("SQLAlchemy itself warns of it")
+    settings = db.DatabaseSettings(url=url.update_query_dict({"unheard_of": "1"}))
+    async with db.Database(settings) as database:
+        health = await database.ping()
+    assert "unheard_of" in str(health.error)

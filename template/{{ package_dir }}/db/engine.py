@@ -108,10 +108,10 @@ class _Watch:
             password = self._password()
             # SQLAlchemy calls this in a greenlet, where an await goes through here.
             options["password"] = await_only(password) if isawaitable(password) else password
-        # Drivers raise OSError and TimeoutError from here, which pass by `handle_error`.
+        # What is raised here passes by `handle_error`; TypeError is for a parameter of the URL.
         try:
             return dialect.connect(*arguments, **options)
-        except (OSError, dialect.loaded_dbapi.Error) as error:
+        except (OSError, TypeError, dialect.loaded_dbapi.Error) as error:
             reason = str(error) or f"no answer within {self._settings.connect_timeout:g} s"
             raise errors.Unavailable(
                 f"cannot connect: {reason}. See DATABASE_URL"
