@@ -92,6 +92,7 @@ class Sample(db.UUIDKeyed, db.Timestamped, db.Versioned, ProbeBase):
     __tablename__ = "probe_samples"
 
     code: Mapped[str] = mapped_column(sa.String(50), unique=True)
+    copy: Mapped[str | None] = mapped_column(sa.String(50), sa.Computed("code", persisted=True))
     number: Mapped[int | None]
     small: Mapped[int | None] = mapped_column(sa.Integer)
     ratio: Mapped[float | None]

@@ -142,6 +142,18 @@ async def test_a_name_that_is_no_column_is_refused(session: AsyncSession) -> Non
     assert await samples.count() == 0
 
 
+async def test_what_the_database_computes_is_left_to_it(session: AsyncSession) -> None:
+    samples = Samples(session)
+    for write in (samples.create_many, samples.insert_many):
+        with pytest.raises(db.UnknownField, match="copy"):
+            await write([{"code": "a", "copy": "b"}])
+    await samples.insert_many([{"code": "a"}])
+    row = await samples.create(code="b")
+    await samples.upsert_many([{"code": "a", "small": 5}], on=["code"])
+    assert [x.copy for x in await samples.find(order_by=Sample.code)] == ["a", "b"]
+    assert row.copy == "b"
+
+
 async def test_a_violation_in_the_last_row_leaves_nothing_behind(session: AsyncSession) -> None:
     samples = Samples(session)
     await samples.create(code="kept")

@@ -1,14 +1,15 @@
 """What reading at length promises: every row once, little memory, and no cursor left open."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 import pytest_asyncio
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import db
-from .models import Author
+from .models import Author, Book
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -70,6 +71,19 @@ async def test_a_stream_that_is_cancelled_closes_its_cursor(database: db.Databas
     assert task.cancelled()
     async with database.transaction() as session:
         assert await db.Repository[Author](session).count() == 0
+
+
+async def test_a_stream_loses_no_row_to_what_is_done_with_it(
+    authors: db.Repository[Author],
+) -> None:
+    books = db.Repository[Book](authors.session)
+    # A connection to MySQL sends one result at a time: it is to say so.
+    alone = authors.session.get_bind().dialect.name in ("mysql", "mariadb")
+    refused = pytest.raises(InvalidRequestError, match="one result at a time")
+    with refused if alone else nullcontext():
+        async with authors.stream(batch_size=2) as rows:
+            await books.insert_many({"author_id": x.id, "title": x.email} async for x in rows)
+    assert await books.count() == (0 if alone else 25)
 
 
 async def test_batches_give_every_row_once_while_they_are_changed_and_committed(

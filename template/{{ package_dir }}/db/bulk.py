@@ -225,7 +225,10 @@ def _writable(model: type[DeclarativeBase]) -> frozenset[str]:
     return frozenset(
         attribute.key
         for attribute in mapper.column_attrs
-        if attribute.key not in kept and key_and_version.isdisjoint(attribute.columns)
+        if attribute.key not in kept
+        and key_and_version.isdisjoint(attribute.columns)
+        # Not what the database computes, nor an expression.
+        and all(isinstance(x, sa.Column) and x.computed is None for x in attribute.columns)
     )
 
 
