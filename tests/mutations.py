@@ -149,6 +149,14 @@ MUTATIONS = [
         '    ARCHIVED = "archived"\n    HIDDEN = "hidden"\n',
         "tests/db/test_guards.py::test_the_database_knows_every_value_of_an_enum",
     ),
+    # The service of the seeds.
+    Mutation(
+        "src/shop/service.py",
+        'upsert_many([{"name": name} for name in missing], on=("name",))',
+        'insert_many([{"name": name} for name in missing])',
+        "tests/test_service.py::test_two_who_need_the_same_new_tag_both_get_it",
+        "asyncpg",
+    ),
     # Requests.
     Mutation(
         "src/shop/db/fastapi.py",
@@ -214,9 +222,15 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/fastapi.py",
-        "                await self._pieces.aclose()\n",
-        "                pass\n",
+        "            await self._pieces.aclose()\n",
+        "            pass\n",
         "tests/db/test_fastapi.py::test_a_stream_gives_its_connection_back_when_the_client_goes_away",
+    ),
+    Mutation(
+        "src/shop/db/fastapi.py",
+        "task = asyncio.create_task(self._send(send))",
+        "return await self._send(send)\n        task = asyncio.Future[None]()",
+        "tests/db/test_fastapi.py::test_a_stream_that_is_broken_off_leaves_no_task_behind",
     ),
     # Transactions.
     Mutation(
@@ -520,6 +534,18 @@ MUTATIONS = [
         'return "verify-full" if mode == "require" and bound else mode',
         "return mode",
         "tests/db/test_settings.py::test_the_words_of_a_providers_url_are_understood",
+    ),
+    Mutation(
+        "src/shop/db/__main__.py",
+        "database.engine.execution_options(**dialect.AUTOCOMMIT).connect()",
+        "database.engine.connect()",
+        "tests/db/test_main.py::test_ping_does_not_wait_for_whoever_writes",
+    ),
+    Mutation(
+        "src/shop/db/health.py",
+        "engine.execution_options(**dialect.AUTOCOMMIT)",
+        "engine.execution_options()",
+        "tests/db/test_main.py::test_ping_does_not_wait_for_whoever_writes",
     ),
     # Migrations.
     Mutation(

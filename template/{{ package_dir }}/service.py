@@ -144,8 +144,12 @@ async def list_tags(session: AsyncSession) -> list[TagResponse]:
 async def _tags(session: AsyncSession, names: Collection[str]) -> list[Tag]:
     """The tags with these names, those made that are missing."""
     tags = TagRepository(session)
-    found = {tag.name: tag for tag in await tags.find(Tag.name.in_(names))}
+    found = await tags.find(Tag.name.in_(names), order_by=Tag.name)
     # In one order for all: two who make the same tags would wait for each other.
-    for name in sorted(set(names) - found.keys()):
-        found[name] = await tags.create(name=name)
-    return [found[name] for name in sorted(found)]
+    if missing := sorted(set(names).difference(tag.name for tag in found)):
+        # Another request may be making the same one: it is then taken as it is.
+        await tags.upsert_many([{"name": name} for name in missing], on=("name",))
+        statement = tags.statement().where(Tag.name.in_(names)).order_by(Tag.name)
+        # With a lock, since MySQL would else read what was there before.
+        found = list(await session.scalars(statement.with_for_update(read=True)))
+    return found

@@ -1,5 +1,7 @@
 """What an application on FastAPI may rely on."""
 
+import asyncio
+import gc
 from collections.abc import AsyncGenerator, MutableMapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -308,3 +310,36 @@ async def test_a_stream_gives_its_connection_back_when_the_client_goes_away(
     with pytest.raises(ClientDisconnect):
         await web.Stream(pieces, "text/plain")(scope, receive, send)
     assert fresh_database.pool_status().in_use == 0
+
+
+async def test_a_stream_that_is_broken_off_leaves_no_task_behind(
+    fresh_database: db.Database,
+) -> None:
+    problems: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: problems.append(context["message"]))
+
+    async def numbers() -> AsyncGenerator[str]:
+        async with fresh_database.transaction(read_only=True) as session:
+            for number in range(1000):
+                yield f"{await session.scalar(sa.select(sa.literal(number)))}\n"
+
+    async def send(message: MutableMapping[str, Any]) -> None: ...
+
+    async def break_off(steps: int) -> None:
+        async def receive() -> MutableMapping[str, Any]:
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            return {"type": "http.disconnect"}
+
+        scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
+        await web.Stream(numbers(), "text/plain")(scope, receive, send)
+        assert fresh_database.pool_status().in_use == 0
+
+    # SQLAlchemy itself swallows a cancellation while it opens its very first connection.
+    assert (await fresh_database.ping()).ok
+    for steps in range(40):
+        await break_off(steps)
+    gc.collect()
+    loop.set_exception_handler(None)
+    assert problems == []

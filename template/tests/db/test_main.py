@@ -89,6 +89,16 @@ async def test_a_file_that_is_not_there_is_not_waited_for(command: Command, new_
     assert not was_made(new_file)
 
 
+async def test_ping_does_not_wait_for_whoever_writes(
+    fresh_database: db.Database, command: Command
+) -> None:
+    async with fresh_database.transaction() as session:
+        # With SQLite the lock of all writers.
+        await session.connection()
+        assert (await command("ping", lock_timeout=0.1)).status == 0
+        assert (await fresh_database.ping()).ok
+
+
 async def test_ping_says_what_is_wrong_and_what_to_try(
     command: Command, fresh_database: db.Database
 ) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 
+import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.exc import ArgumentError
 
@@ -34,9 +35,10 @@ async def ping(settings: DatabaseSettings, deadline: float) -> Report:
         async with (
             Database(settings) as database,
             asyncio.timeout(deadline),
-            database.session() as session,
+            # No transaction: on SQLite it would wait for whoever writes.
+            database.engine.execution_options(**dialect.AUTOCOMMIT).connect() as connection,
         ):
-            await session.connection()
+            await connection.execute(sa.select(1))
     except (DatabaseError, TimeoutError) as error:
         problem = str(error) or f"no answer within {deadline:.1f} s"
         return report | {"ok": False, "error": problem, "advice": _advise(error)}

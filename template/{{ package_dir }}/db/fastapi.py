@@ -1,5 +1,6 @@
 """The database in a FastAPI application: a session for each request, errors as answers, health."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -144,9 +145,20 @@ class Stream(StreamingResponse):
         self._pieces = pieces
 
     async def stream_response(self, send: Send) -> None:
+        # When the client goes away, anyio cancels again and again until the task has ended, and so
+        # would break off the closing of a connection too. A task of its own is cancelled once.
+        task = asyncio.create_task(self._send(send))
+        try:
+            await asyncio.wait([task])
+        finally:
+            task.cancel()
+            with CancelScope(shield=True):
+                await asyncio.wait([task])
+        task.result()
+
+    async def _send(self, send: Send) -> None:
         try:
             await super().stream_response(send)
         finally:
             # Starlette leaves the generator of a client who went away to the garbage collector.
-            with CancelScope(shield=True):
-                await self._pieces.aclose()
+            await self._pieces.aclose()
