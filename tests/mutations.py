@@ -253,6 +253,13 @@ MUTATIONS = [
         "asyncpg",
     ),
     Mutation(
+        "src/shop/db/translation.py",
+        "not lost and driver.is_refusal(original)",
+        "False",
+        "tests/db/test_transactions.py::test_a_commit_that_a_busy_connection_refuses_is_not_unknown",
+        "asyncpg",
+    ),
+    Mutation(
         "src/shop/db/database.py",
         "                _own_slot.set(asyncio.Semaphore(1))\n",
         "",
@@ -304,8 +311,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/translation.py",
-        "context.is_disconnect or lost or busy",
-        "context.is_disconnect or lost",
+        "context.is_disconnect = lost or busy",
+        "context.is_disconnect = lost",
         "tests/db/test_transactions.py::test_a_connection_that_could_not_be_rolled_back_is_not_used_again",
         "asyncpg",
     ),

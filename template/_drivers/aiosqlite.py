@@ -34,6 +34,11 @@ def error_code(error: BaseException) -> str | None:
     return getattr(error, "sqlite_errorname", None)
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Never: what is asked of a connection waits for its turn."""
+    return False
+
+
 def diagnostics(error: BaseException) -> dict[str, str]:
     """What the database tells of an error, by name: with SQLite a `message` and no more."""
     return {"message": str(error)}

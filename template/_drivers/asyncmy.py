@@ -52,6 +52,11 @@ def error_code(error: BaseException) -> str | None:
     return str(code) if isinstance(code, int) else None
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Never: it sends at once, and then cannot tell the answers apart."""
+    return False
+
+
 def diagnostics(error: BaseException) -> dict[str, str]:
     """What the server tells of an error, by name: with MySQL a `message` and no more."""
     return {"message": str(error.args[1])} if len(error.args) > 1 else {"message": str(error)}

@@ -66,6 +66,11 @@ def error_code(error: BaseException) -> str | None:
     return getattr(error, "sqlstate", None)
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Whether a connection that was in use refused to do more: nothing was sent."""
+    return type(getattr(error, "driver_exception", error)).__name__ == "InterfaceError"
+
+
 def diagnostics(error: BaseException) -> dict[str, str]:
     """What the server tells of an error, by name: `constraint_name`, `message_detail`, ..."""
     # asyncpg sees it by itself, and SQLAlchemy then has no error of the server's to tell of.

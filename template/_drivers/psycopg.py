@@ -110,6 +110,11 @@ def error_code(error: BaseException) -> str | None:
     return getattr(error, "sqlstate", None)
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Never: what is asked of a connection waits for its turn."""
+    return False
+
+
 def diagnostics(error: BaseException) -> dict[str, str]:
     """What the server tells of an error, by name: `constraint_name`, `message_detail`, ..."""
     source = getattr(error, "diag", None)

@@ -585,6 +585,24 @@ async def test_a_connection_that_could_not_be_rolled_back_is_not_used_again(
     assert await emails(fresh_database) == ["0@example.com", "1@example.com"]
 
 
+@pytest.mark.skipif(
+    not dialect.TRANSACTIONAL_DDL, reason="asyncmy sends it into the midst of the other's answer"
+)
+async def test_a_commit_that_a_busy_connection_refuses_is_not_unknown(
+    fresh_database: db.Database,
+) -> None:
+    settings = fresh_database.settings.model_copy(update={"guard": False})
+    async with db.Database(settings) as database, database.session() as session:
+        author(session)
+        await session.flush()
+        _, ended = await asyncio.gather(
+            session.scalar(count_authors), session.commit(), return_exceptions=True
+        )
+        # Where it is not refused it waits for its turn.
+        assert ended is None or isinstance(ended, db.SharedSession), repr(ended)
+    assert await emails(fresh_database) == ([] if ended else ["ada@example.com"])
+
+
 async def test_the_guard_costs_nothing_when_it_is_off(fresh_database: db.Database) -> None:
     settings = fresh_database.settings.model_copy(update={"guard": False})
     async with db.Database(settings) as database, database.session() as session:

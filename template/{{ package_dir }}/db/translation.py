@@ -24,6 +24,7 @@ from .errors import (
     RolledBack,
     SchemaChanged,
     SerializationFailure,
+    SharedSession,
     StillReferenced,
     Unavailable,
     UniqueViolation,
@@ -93,11 +94,12 @@ def _handle_error(context: ExceptionContext) -> BaseException | None:
     if not isinstance(original, Exception):
         return None
     error = translate(context)
-    lost = isinstance(original, OSError) or driver.error_code(original) in dialect.DISCONNECTED
+    lost = context.is_disconnect or isinstance(original, OSError)
+    lost = lost or driver.error_code(original) in dialect.DISCONNECTED
     # What the driver itself could not end, since it was busy, would be handed out again and again
     # in the middle of a transaction. Of a statement, or of fetching its rows, there is a context.
     busy = not (context.statement or context.execution_context or driver.error_code(original))
-    context.is_disconnect = context.is_disconnect or lost or busy
+    context.is_disconnect = lost or busy
     if isinstance(original, TimeoutError) or busy:
         # Only this one: whether the others still work is for the next user of each to see.
         context.invalidate_pool_on_disconnect = False
@@ -105,6 +107,8 @@ def _handle_error(context: ExceptionContext) -> BaseException | None:
     if connection is None or connection.invalidated:
         return error
     if context.is_disconnect and connection.info.get(_COMMITTING):
+        if not lost and driver.is_refusal(original):
+            return SharedSession()
         return CommitUnknown(
             "the connection was lost during COMMIT, which took effect or did not: look for the"
             " rows before doing the work again"
