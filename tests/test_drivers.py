@@ -17,7 +17,7 @@ ROW = """\
     made_up:
       database: sqlite
       choice: "SQLite by a driver that was made up: for this test"
-      requirement: "aiosqlite>=0.22"
+      requirements: ["aiosqlite>=0.22"]
 """
 # SQLAlchemy has to know it by this name: here it is another one's.
 ALIAS = """
@@ -51,7 +51,7 @@ def gaps(repository: Path) -> list[str]:
         ]
     databases = tables["databases"]["default"]
     for name, row in tables["drivers"]["default"].items():
-        lacking = {"database", "choice", "requirement"} - row.keys()
+        lacking = {"database", "choice", "requirements"} - row.keys()
         found += [f"write `{field}` in the row {name} of copier.yml" for field in sorted(lacking)]
         if row.get("database") not in databases:
             found.append(f"the row {name} names no database of the table: {row.get('database')}")

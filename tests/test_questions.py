@@ -294,7 +294,9 @@ def test_no_dependency_of_the_service_can_be_its_package(ask: Ask, render: Rende
     project = tomllib.loads(render(web="fastapi")["pyproject.toml"])
     names = {Requirement(line).name for line in project["project"]["dependencies"]}
     names |= {Requirement(line).name for line in project["dependency-groups"]["dev"]}
-    names |= {Requirement(row["requirement"]).name for row in answers["drivers"].values()}
+    names |= {
+        Requirement(x).name for row in answers["drivers"].values() for x in row["requirements"]
+    }
     modules = {
         module
         for module, distributions in packages_distributions().items()
