@@ -563,8 +563,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/migrate.py",
-        "transactional_ddl=dialect.TRANSACTIONAL_DDL",
-        "transactional_ddl=False",
+        '"transactional_ddl": dialect.TRANSACTIONAL_DDL',
+        '"transactional_ddl": False',
         "tests/db/test_migrations.py::test_a_migration_that_fails_leaves_nothing",
     ),
     Mutation(
@@ -573,6 +573,18 @@ MUTATIONS = [
         "while False:",
         "tests/db/test_migrations.py::test_a_migration_waits_for_another_and_not_for_ever",
         "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/migrate.py",
+        "chosen = handed or settings or",
+        "chosen = settings or handed or",
+        "tests/db/test_migrations.py::test_env_says_where_the_database_is_unless_a_program_does",
+    ),
+    Mutation(
+        "src/shop/db/migrate.py",
+        "configure(**{**options, **given})",
+        'configure(**options, target_metadata=given["target_metadata"])',
+        "tests/db/test_migrations.py::test_env_gives_alembic_options_of_its_own",
     ),
     Mutation(
         "src/shop/db/migrate.py",

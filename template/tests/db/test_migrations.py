@@ -173,6 +173,32 @@ async def test_no_database_but_that_of_the_tests_is_migrated_for_them(
     assert await tables(settings) == {"parents", "children"}
 
 
+async def test_env_says_where_the_database_is_unless_a_program_does(
+    config: Config, settings: db.DatabaseSettings, database_server: sa.URL
+) -> None:
+    assert config.config_file_name
+    env = Path(config.config_file_name).parent / "env.py"
+    async with testing.temporary_database(database_server) as own:
+        url = own.url.render_as_string(hide_password=False)
+        arguments = f"metadata, settings=migrate.DatabaseSettings(url={url!r})"
+        env.write_text(ENVIRONMENT.replace("run(metadata", f"run({arguments}"))
+        await upgrade(config)
+        assert (await tables(own), await tables(settings)) == (set(), {"parents", "children"})
+        del config.attributes["settings"]
+        await upgrade(config)
+        assert await tables(own) == {"parents", "children"}
+
+
+async def test_env_gives_alembic_options_of_its_own(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    assert config.config_file_name
+    env = Path(config.config_file_name).parent / "env.py"
+    env.write_text(ENVIRONMENT.replace("(metadata)", '(metadata, version_table="revisions")'))
+    await upgrade(config)
+    assert await tables(settings) == {"parents", "children", "revisions"}
+
+
 async def test_a_program_hands_its_own_connection_in(
     config: Config, settings: db.DatabaseSettings
 ) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from logging.config import fileConfig
 from typing import Literal
 
@@ -18,11 +19,20 @@ from .engine import create_engine
 from .settings import DatabaseSettings
 
 
-def run(metadata: sa.MetaData | Sequence[sa.MetaData]) -> None:
+def run(
+    metadata: sa.MetaData | Sequence[sa.MetaData],
+    *,
+    settings: DatabaseSettings | None = None,
+    **configure: object,
+) -> None:
     """Run the Alembic command that loaded env.py, for the tables of `metadata`.
 
-    A program that calls Alembic may put into `config.attributes` the `settings` to use, or the
-    `connection` (a sqlalchemy.Connection, inside run_sync), which it commits itself.
+    `settings` say which database: without them, DATABASE_URL does. All other arguments are those of
+    https://alembic.sqlalchemy.org/en/latest/api/runtime.html#alembic.runtime.environment.EnvironmentContext.configure
+
+    A program that calls Alembic may put into `config.attributes` the `settings` to use, as the
+    tests do, or the `connection` (a sqlalchemy.Connection, inside run_sync), which it commits
+    itself.
 
     Raises TimeoutError if another process migrates for longer than DATABASE_MIGRATION_TIMEOUT, and
     ValueError if there is a pooler, and no DATABASE_MIGRATION_URL that leads past it.
@@ -31,23 +41,22 @@ def run(metadata: sa.MetaData | Sequence[sa.MetaData]) -> None:
     if config.cmd_opts and config.config_file_name and config.file_config.has_section("loggers"):
         fileConfig(config.config_file_name, disable_existing_loggers=False)
     connection: sa.Connection | None = config.attributes.get("connection")
-    settings: DatabaseSettings = config.attributes.get("settings") or DatabaseSettings()
+    handed: DatabaseSettings | None = config.attributes.get("settings")
+    chosen = handed or settings or DatabaseSettings()
+    migrate = partial(_migrate, {"target_metadata": metadata, **configure})
     if context.is_offline_mode():
-        _migrate(metadata, url=settings.url)
+        migrate(url=chosen.url)
     elif connection is not None:
-        _migrate(metadata, connection=connection)
+        migrate(connection=connection)
     else:
-        asyncio.run(_migrate_locked(metadata, settings))
+        asyncio.run(_migrate_locked(migrate, chosen))
 
 
-async def _migrate_locked(
-    metadata: sa.MetaData | Sequence[sa.MetaData],
-    settings: DatabaseSettings,
-) -> None:
+async def _migrate_locked(migrate: Callable[..., None], settings: DatabaseSettings) -> None:
     engine = create_engine(_direct(settings))
     try:
         async with connection_alone(engine, settings.migration_timeout) as connection:
-            await connection.run_sync(lambda sync: _migrate(metadata, connection=sync))
+            await connection.run_sync(lambda sync: migrate(connection=sync))
     finally:
         await engine.dispose()
 
@@ -99,19 +108,21 @@ def _direct(settings: DatabaseSettings) -> DatabaseSettings:
 
 
 def _migrate(
-    metadata: sa.MetaData | Sequence[sa.MetaData],
+    given: Mapping[str, object],
     connection: sa.Connection | None = None,
     url: sa.URL | None = None,
 ) -> None:
-    context.configure(
-        connection=connection,
-        url=url,
-        target_metadata=metadata,
-        literal_binds=connection is None,
-        transactional_ddl=dialect.TRANSACTIONAL_DDL,
-        render_as_batch=dialect.RENDER_AS_BATCH,
-        render_item=_render_item,
-    )
+    options: dict[str, object] = {
+        "connection": connection,
+        "url": url,
+        "literal_binds": connection is None,
+        "transactional_ddl": dialect.TRANSACTIONAL_DDL,
+        "render_as_batch": dialect.RENDER_AS_BATCH,
+        "render_item": _render_item,
+    }
+    # It checks the types of the rest itself.
+    configure: Callable[..., None] = context.configure
+    configure(**{**options, **given})
     with context.begin_transaction():
         context.run_migrations()
 
