@@ -1,6 +1,7 @@
 """The words that the tests are written in: a template that renders, and the projects it makes."""
 
 import ast
+import atexit
 import importlib.util
 import os
 import shutil
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from copy import copy
 from dataclasses import dataclass
 from functools import cache
@@ -68,7 +69,13 @@ with server as place:
         asyncio.run(dialect.drop_database(place, name))
 """
 
+# Who administers a server that is started for tests, and from which database.
+_ADMINISTRATORS = {"postgresql": ("postgres", "postgres"), "mysql": ("root", "mysql")}
+
 _numbers = count()
+# What runs until this process ends.
+_running = ExitStack()
+atexit.register(_running.close)
 
 
 def load_servers(file: Path) -> ModuleType:
@@ -96,10 +103,9 @@ def server_program(servers: ModuleType, database: str) -> dict[str, object]:
 def missing_server(driver: str) -> str | None:
     """What a driver's tests would need and this machine has not; None if they can run."""
     database = DRIVERS[driver]["database"]
-    if not DATABASES[database]["server"] or _server_url(driver, database):
+    if not DATABASES[database]["server"] or os.environ.get(_url_name(database)):
         return None
-    servers = load_servers(REPOSITORY / "template" / "{{ package_dir }}" / "db" / "servers.py")
-    program = servers.ServerProgram(**server_program(servers, database))
+    servers, program = _server_of(database)
     try:
         servers._find(program)
     except servers.NoServer:
@@ -109,10 +115,21 @@ def missing_server(driver: str) -> str | None:
     return None
 
 
-def _server_url(driver: str, database: str) -> str | None:
-    """The URL of a server that is there already, for this driver."""
-    url = os.environ.get(_url_name(database))
-    return url and f"{database}+{driver}:{url.partition(':')[2]}"
+def _server_of(database: str) -> tuple[ModuleType, Any]:
+    servers = load_servers(REPOSITORY / "template" / "{{ package_dir }}" / "db" / "servers.py")
+    return servers, servers.ServerProgram(**server_program(servers, database))
+
+
+@cache
+def _started_server(database: str) -> str | None:
+    """The URL of a server for all projects of this process, if there can be one."""
+    servers, program = _server_of(database)
+    user, name = _ADMINISTRATORS[database]
+    try:
+        host, port = _running.enter_context(servers.start(program))
+    except servers.NoServer:
+        return None
+    return f"{database}://{user}@{host}:{port}/{name}"
 
 
 def _url_name(database: str) -> str:
@@ -205,7 +222,8 @@ class Project:
         """The output of a program of the shared environment, which must end well.
 
         The package is found by PYTHONPATH, and no setting of a database or of this run gets in
-        but those that are given, and the server that TEST_POSTGRESQL_URL or TEST_MYSQL_URL names.
+        but those that are given, and the server that TEST_POSTGRESQL_URL or TEST_MYSQL_URL names,
+        or one of this run. With TEST_DATABASE_URL="" it finds itself one.
         """
         done = self._start(program, arguments, environment)
         assert done.returncode == 0, f"{program} ended with {done.returncode}:\n{done.stdout}"
@@ -229,8 +247,10 @@ class Project:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(foreign)
         }
-        if url := _server_url(self.answers["driver"], self.answers["database"]):
-            environment["TEST_DATABASE_URL"] = url
+        driver, database = self.answers["driver"], self.answers["database"]
+        served = DATABASES[database]["server"] and "TEST_DATABASE_URL" not in settings
+        if served and (url := os.environ.get(_url_name(database)) or _started_server(database)):
+            environment["TEST_DATABASE_URL"] = f"{database}+{driver}:{url.partition(':')[2]}"
         environment["PYTHONPATH"] = str(self.import_path)
         environment["PATH"] = f"{PROGRAMS}{os.pathsep}{environment.get('PATH', os.defpath)}"
         return subprocess.run(

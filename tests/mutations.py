@@ -235,6 +235,79 @@ MUTATIONS = [
     # Transactions.
     Mutation(
         "src/shop/db/sessions.py",
+        "        while not task.done():\n",
+        "        await task\n        while False:\n",
+        "tests/db/test_transactions.py::test_a_commit_that_is_cancelled_comes_to_its_end",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
+        "cancelled = cancelled or error",
+        "cancelled = None",
+        "tests/db/test_transactions.py::test_a_timeout_during_commit_is_a_timeout_and_committed",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
+        "await self.end(super().commit())",
+        "await super().commit()",
+        "tests/db/test_transactions.py::test_a_session_that_commits_itself_is_not_cut_short_either",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
+        "        if sync_session.is_shared():\n",
+        "        if False:\n",
+        "tests/db/test_transactions.py::test_a_second_task_can_end_or_change_nothing",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
+        "setdefault(savepoint, []).append(callback)",
+        "setdefault(savepoint, []).insert(0, callback)",
+        "tests/db/test_transactions.py::test_callbacks_are_awaited_in_order_after_the_commit",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
+        "session.pending.setdefault(around, []).extend(callbacks)",
+        "session.pending[around] = callbacks",
+        "tests/db/test_transactions.py::test_callbacks_are_dropped_with_what_rolled_back",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
+        "        session.pending.pop(transaction if transaction.nested else None, None)\n",
+        "        pass\n",
+        "tests/db/test_transactions.py::test_a_session_awaits_them_at_each_of_its_commits",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
+        'event.listen(_Reader, "before_flush", _refuse_changes)\n',
+        "",
+        "tests/db/test_readers.py::test_what_was_added_and_forgotten_is_refused",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
+        'event.listen(_Reader, "do_orm_execute", _refuse_writes)\n',
+        "",
+        "tests/db/test_readers.py::test_what_autocommit_would_break_is_refused",
+    ),
+    Mutation(
+        "src/shop/db/guard.py",
+        "            raise SharedSession\n",
+        "            pass\n",
+        "tests/db/test_transactions.py::test_a_session_refuses_a_second_task",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/database.py",
+        " or isinstance(error, CommitUnknown)",
+        "",
+        "tests/db/test_transactions.py::test_run_never_replays_what_may_be_committed",
+    ),
+    Mutation(
+        "src/shop/db/database.py",
+        "asyncio.Semaphore(limit or _UNPOOLED)",
+        "asyncio.Semaphore(1000)",
+        "tests/db/test_transactions.py::test_gather_uses_no_more_sessions_than_the_pool_gives",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
         "kind is None and not sync_session.is_active",
         "False",
         "tests/db/test_transactions.py::test_a_flush_whose_error_was_swallowed_is_told_of",
@@ -681,6 +754,13 @@ MUTATIONS = [
         "asyncmy",
     ),
     Mutation(
+        "src/shop/db/driver.py",
+        'if type(error).__name__ == "InvalidCachedStatementError":',
+        "if not error:",
+        "tests/db/faults/test_connections.py::test_table_changed_under_prepared_statements",
+        "asyncpg",
+    ),
+    Mutation(
         "src/shop/db/dialect.py",
         'driver.error_code(error) == "1412"',
         "False",
@@ -807,6 +887,19 @@ MUTATIONS = [
         "psycopg",
     ),
     # Rows, one and many.
+    Mutation(
+        "src/shop/db/layout.py",
+        "                renewed[each.column.key] = _renewal(each.column, made)\n",
+        "                pass\n",
+        "tests/db/test_bulk.py::test_what_python_makes_for_a_change_is_made_in_bulk_too",
+    ),
+    Mutation(
+        "src/shop/db/dialect.py",
+        "**_written_out(always, connection.dialect)",
+        "**always",
+        "tests/db/test_bulk.py::test_what_python_makes_for_a_change_is_made_in_bulk_too",
+        "asyncmy",
+    ),
     Mutation(
         "src/shop/db/reading.py",
         "            return await self.session.get(self.model, key)\n",

@@ -27,6 +27,18 @@ class Elsewhere(DeclarativeBase):
 
 AFTER = IMPORTS.count("\n") + 1
 
+LEAK = """
+from shop.db import Database
+
+kept = []
+
+async def test_rolled_back(database: Database) -> None:
+    kept.append(await database.engine.connect())
+
+async def test_committed(fresh_database: Database) -> None:
+    kept.append(await fresh_database.engine.connect())
+"""
+
 HIDDEN = """
 from shop.db.factory import Make
 from shop.models import Post, PostStatus
@@ -167,20 +179,31 @@ def test_a_service_makes_none_of_these_mistakes(template: Template) -> None:
 
 def test_a_connection_that_is_kept_fails_its_test(render: Render) -> None:
     project = render()
-    project["tests/test_leak.py"] = """
-from shop.db import Database
-
-kept = []
-
-async def test_rolled_back(database: Database) -> None:
-    kept.append(await database.engine.connect())
-
-async def test_committed(fresh_database: Database) -> None:
-    kept.append(await fresh_database.engine.connect())
-"""
+    project["tests/test_leak.py"] = LEAK
     said = project.fail("pytest", "-q", "tests/test_leak.py", "-p", "no:randomly")
     for test in ("test_rolled_back", "test_committed"):
         assert f"ERROR tests/test_leak.py::{test} - Failed: 1 connections were not" in said
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize(
+    ("unchecked", "test"),
+    [
+        ("        _refuse_leaks(shared, held)\n", "test_rolled_back"),
+        ("        _refuse_leaks(database, 0)\n", "test_committed"),
+    ],
+)
+def test_nothing_else_notices_a_connection_that_is_kept(
+    render: Render, unchecked: str, test: str
+) -> None:
+    project = render()
+    kit = project["src/shop/db/testing.py"]
+    assert kit.count(unchecked) == 1
+    project["src/shop/db/testing.py"] = kit.replace(unchecked, "")
+    project["tests/test_leak.py"] = LEAK
+    said = project.fail("pytest", "-q", "tests/test_leak.py", "-p", "no:randomly")
+    assert "Failed: 1 connections were not" in said
+    assert f"::{test} - Failed: 1 connections were not" not in said
 
 
 def test_an_old_requirement_is_refused_with_the_command_that_mends_it(render: Render) -> None:

@@ -30,15 +30,51 @@ asyncio.run(main())
 """
 
 
+# Whose probes run in every run all the same: with an API, or in tests/test_adoption.py.
+ELSEWHERE = {"aiosqlite", "asyncpg", "layer-aiosqlite", "layer-asyncpg"}
+
+# By workers that share a server, in the order of the files, and at random.
+ORDERS = {
+    "by workers": ("-n", "4"),
+    "in order": ("-p", "no:randomly"),
+    **{f"seed {seed}": (f"--randomly-seed={seed}",) for seed in (1, 2, 3)},
+}
+
+
+def _either(name: str, value: object, *, whole: bool) -> object:
+    """A parameter for every run, or only for the one that leaves nothing out."""
+    return pytest.param(value, id=name, marks=[pytest.mark.whole] if whole else [])
+
+
 @pytest.mark.server
-@pytest.mark.parametrize("answers", SAMPLES.values(), ids=SAMPLES)
+@pytest.mark.parametrize(
+    "answers", [_either(name, x, whole=name in ELSEWHERE) for name, x in SAMPLES.items()]
+)
 def test_a_service_passes_its_own_tests(render: Render, answers: dict[str, str]) -> None:
     render(**answers).run("pytest")
 
 
+# One for every run, where a service that finds its own server shares it among workers.
+@pytest.mark.parametrize("order", [_either(x, ORDERS[x], whole=x != "by workers") for x in ORDERS])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        _either("asyncpg", {"driver": "asyncpg"}, whole=False),
+        _either("aiosqlite", {"driver": "aiosqlite"}, whole=True),
+        _either("asyncpg-fastapi", {"driver": "asyncpg", "web": "fastapi"}, whole=True),
+    ],
+)
+def test_its_tests_pass_in_any_order(
+    render: Render, answers: dict[str, str], order: tuple[str, ...]
+) -> None:
+    render(**answers).run("pytest", "-q", *order, TEST_DATABASE_URL="")
+
+
 @pytest.mark.server
 # Which driver it is makes no difference to what is missing then.
-@pytest.mark.parametrize("driver", ["aiosqlite", "asyncpg"])
+@pytest.mark.parametrize(
+    "driver", [_either(name, name, whole=name != "aiosqlite") for name in ("aiosqlite", "asyncpg")]
+)
 def test_the_layers_own_tests_pass_when_every_seed_is_deleted(render: Render, driver: str) -> None:
     project = render(driver=driver)
     for path in project.tree:
@@ -48,7 +84,7 @@ def test_the_layers_own_tests_pass_when_every_seed_is_deleted(render: Render, dr
     project.run("pytest", "-q", "tests/db")
 
 
-@pytest.mark.parametrize("time", range(5))
+@pytest.mark.parametrize("time", [_either(str(n), n, whole=n >= 5) for n in range(20)])
 def test_a_run_that_is_killed_leaves_neither_a_server_nor_a_file(
     render: Render, tmp_path: Path, time: int
 ) -> None:
