@@ -111,7 +111,7 @@ class Settings:
     engine = create_async_engine("sqlite+aiosqlite:///shop.db")
 """,
         "test_no_engine_is_made_at_import",
-        f"shop/mistakes.py makes an engine in line {AFTER + 2}, when it is imported,"
+        f"shop/engine.py makes an engine in line {AFTER + 2}, when it is imported,"
         " for no event loop: write `async with Database() as database:` where the service starts",
     ),
     "commits": (
@@ -122,22 +122,30 @@ class UserRepository(Repository[User]):
         await self.session.commit()
 """,
         "test_no_repository_commits",
-        f"shop/mistakes.py has a repository, UserRepository, that commits in line"
+        f"shop/commits.py has a repository, UserRepository, that commits in line"
         f" {AFTER + 4}: let it flush, and its callers write `async with database.transaction() as"
         " session:`",
     ),
 }
 
 
-@pytest.mark.parametrize(("mistake", "guard", "words"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_refused_with_what_to_write(
-    render: Render, mistake: str, guard: str, words: str
-) -> None:
-    project = _plant(render(), mistake)
-    said = project.fail("pytest", "-q", "tests/db/test_guards.py", "-p", "no:randomly")
-    assert f"FAILED tests/db/test_guards.py::{guard}" in said
-    assert said.count("FAILED") == 1
-    assert words in said
+@pytest.fixture(scope="module")
+def refusals(template: Template) -> str:
+    """What the guards say of all these mistakes together."""
+    project = _plant(template.render(), *MISTAKES)
+    return project.fail("pytest", "-q", "tests/db/test_guards.py", "-p", "no:randomly")
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_refused_with_what_to_write(refusals: str, mistake: str) -> None:
+    _, guard, words = MISTAKES[mistake]
+    assert f"FAILED tests/db/test_guards.py::{guard}" in refusals
+    assert words in refusals
+
+
+def test_each_mistake_is_refused_once(refusals: str) -> None:
+    assert refusals.count("FAILED") == len(MISTAKES)
+    assert len(re.findall("[Ww]rite ", refusals)) == len(MISTAKES)
 
 
 @pytest.mark.server
@@ -162,8 +170,7 @@ def test_an_enum_is_refused_until_its_new_value_is_migrated(render: Render, driv
 
 
 def test_what_has_to_stay_can_be_accepted(render: Render) -> None:
-    mistake, _, _ = MISTAKES["no index"]
-    project = _plant(render(), mistake)
+    project = _plant(render(), "no index")
     project["tests/conftest.py"] += """
 
 @pytest.fixture(scope="session")
@@ -229,14 +236,17 @@ def test_the_requirements_of_the_layer_are_those_of_a_new_service(
             assert set(ast.literal_eval(node.value)) <= stated
 
 
-def _plant(project: Project, code: str) -> Project:
-    """Put code into a module of its own, which the tests import as they do the models."""
-    project["src/shop/mistakes.py"] = IMPORTS + code
+def _plant(project: Project, *mistakes: str) -> Project:
+    """Put mistakes into modules of their own, which the tests import as they do the models."""
+    modules = [mistake.replace(" ", "_") for mistake in mistakes]
+    for module, mistake in zip(modules, mistakes, strict=True):
+        project[f"src/shop/{module}.py"] = IMPORTS + MISTAKES[mistake][0]
     conftest = project["tests/conftest.py"]
     tables = "    return metadata\n"
     assert conftest.count(tables) == 1
-    conftest = conftest.replace(tables, "    return [metadata, mistakes.Elsewhere.metadata]\n")
+    elsewhere = "".join(f", {module}.Elsewhere.metadata" for module in modules)
+    conftest = conftest.replace(tables, f"    return [metadata{elsewhere}]\n")
     conftest = conftest.replace("-> MetaData:", "-> list[MetaData]:")
-    conftest = conftest.replace("from shop.models", "from shop import mistakes\nfrom shop.models")
-    project["tests/conftest.py"] = conftest
+    imported = f"from shop import {', '.join(modules)}\nfrom shop.models"
+    project["tests/conftest.py"] = conftest.replace("from shop.models", imported)
     return project

@@ -5,22 +5,14 @@ from collections.abc import Callable
 
 import faults
 import pytest
-from harness import Project
+from harness import DRIVERS, Project
 from mutations import MUTATIONS, Mutation
 
 Render = Callable[..., Project]
 
 
-def _subject(mutation: Mutation) -> str:
-    return faults.FOLDER if _is_fault(mutation) else mutation.test.partition("::")[0]
-
-
-def _is_fault(mutation: Mutation) -> bool:
-    return mutation.test.startswith(f"{faults.FOLDER}/")
-
-
-# One of each file of tests in every run; `make test-all` runs them all.
-FIRST = {_subject(mutation): mutation for mutation in reversed(MUTATIONS)}
+# One on each driver in every run; `make test-all` runs them all.
+FIRST = {mutation.driver: mutation for mutation in reversed(MUTATIONS)}
 SAMPLE = set(FIRST.values())
 
 # With these a test would fail whatever it is about: the change has to be one that runs.
@@ -37,14 +29,24 @@ def _marked(mutation: Mutation) -> object:
 def test_a_test_notices_what_it_is_there_for(render: Render, mutation: Mutation) -> None:
     # With all that there is to change.
     project = render(driver=mutation.driver, web="fastapi")
-    text = project[mutation.file]
-    assert text.count(mutation.old) == 1, f"{mutation.file} has not one {mutation.old!r}"
-    project[mutation.file] = text.replace(mutation.old, mutation.new)
-    if _is_fault(mutation):
+    project[mutation.file] = project[mutation.file].replace(mutation.old, mutation.new)
+    if mutation.test.startswith(f"{faults.FOLDER}/"):
         faults.lay(project)
     said = project.fail("pytest", "-q", "-p", "no:randomly", mutation.test)
     assert f"FAILED {mutation.test}" in said, said
     assert not BROKEN.search(said), said
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_every_change_is_one_that_can_be_made(render: Render, driver: str) -> None:
+    project = render(driver=driver, web="fastapi")
+    tests = "".join(project[path] for path in project.tree if path.startswith("tests/"))
+    for mutation in MUTATIONS:
+        if mutation.driver == driver:
+            found = project[mutation.file].count(mutation.old)
+            assert found == 1, f"{mutation.file} has {found} times {mutation.old!r}"
+            name = mutation.test.rpartition("::")[2]
+            assert f"def {name}(" in tests or mutation.test.startswith(faults.FOLDER), name
 
 
 def test_every_guard_is_in_the_list(render: Render) -> None:
