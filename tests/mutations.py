@@ -346,6 +346,12 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/guard.py",
+        "        self._enter()\n        return super().merge(*args, **kwargs)\n",
+        "        return super().merge(*args, **kwargs)\n",
+        "tests/db/test_transactions.py::test_a_shared_session_spoils_no_connection",
+    ),
+    Mutation(
+        "src/shop/db/guard.py",
         "            self._closing = True\n",
         "",
         "tests/db/test_transactions.py::test_a_session_that_is_closed_lets_one_call_end_and_no_other_begin",

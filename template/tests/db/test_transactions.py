@@ -513,6 +513,8 @@ async def test_a_session_refuses_a_second_task(fresh_database: db.Database) -> N
     assert await emails(fresh_database) == []
 
 
+# Refused also where a project's settings make no error of SQLAlchemy's warnings.
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 async def test_a_shared_session_spoils_no_connection(fresh_database: db.Database) -> None:
     for _ in range(5):
         with pytest.raises(db.SharedSession):

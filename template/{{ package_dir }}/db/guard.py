@@ -51,6 +51,11 @@ class OneTask(orm.Session):
         self._enter()
         super().flush(objects)
 
+    # While another call flushes it would flush nothing, and no more than warn.
+    def merge(self, *args: Any, **kwargs: Any) -> Any:
+        self._enter()
+        return super().merge(*args, **kwargs)
+
     def close(self) -> None:
         if self.is_shared():
             # A connection that is closed under the other call, or rolled back, would be of no use
