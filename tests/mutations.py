@@ -616,6 +616,13 @@ MUTATIONS = [
         "asyncmy",
     ),
     Mutation(
+        "src/shop/db/dialect.py",
+        "ENDS_TRANSACTION = SERIALIZATION_FAILURE | DEADLOCK",
+        "ENDS_TRANSACTION = frozenset[str]()",
+        "tests/db/test_locks.py::test_a_deadlock_in_a_savepoint_is_told_as_one",
+        "asyncmy",
+    ),
+    Mutation(
         "src/shop/db/tls.py",
         'return "verify-full" if mode == "require" and bound else mode',
         "return mode",

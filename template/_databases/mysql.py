@@ -45,8 +45,10 @@ READ_ONLY = frozenset({"1290", "1792", "1836"})
 UNAVAILABLE = frozenset({"1040", "1044", "1045", "1049", "1203", "2003"})
 # Shut down, killed, gone, idle for too long.
 DISCONNECTED = frozenset({"1053", "1927", "2006", "2013", "2014", "2055", "4031"})
-# After an error the transaction goes on without that statement; a deadlock ends all of it.
+# After an error the transaction goes on without that statement,
 ERROR_ABORTS = False
+# but for these: all of it is undone, and no savepoint is left.
+ENDS_TRANSACTION = SERIALIZATION_FAILURE | DEADLOCK
 
 KEYS_PER_STATEMENT = 30_000
 

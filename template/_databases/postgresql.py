@@ -52,6 +52,8 @@ UNAVAILABLE = frozenset({"57P03", "53300", "3D000", "28000", "28P01", "08001", "
 DISCONNECTED = frozenset({"57P01", "57P02", "57P04", "57P05", "25P03", "08000", "08003", "08006"})
 # After an error COMMIT is answered with a rollback, and no other error.
 ERROR_ABORTS = True
+# No error undoes more than its savepoint.
+ENDS_TRANSACTION = frozenset[str]()
 
 # Statements take 32,767 parameters, and an array is one: this bounds what is held in memory.
 KEYS_PER_STATEMENT = 30_000

@@ -53,6 +53,8 @@ UNAVAILABLE = frozenset(
 DISCONNECTED = frozenset[str]()
 # After an error the transaction goes on without that statement.
 ERROR_ABORTS = False
+# No error undoes more than its savepoint.
+ENDS_TRANSACTION = frozenset[str]()
 
 # Of 32,766 parameters.
 KEYS_PER_STATEMENT = 30_000

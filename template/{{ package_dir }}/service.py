@@ -94,10 +94,8 @@ async def export_posts(database: Database) -> AsyncGenerator[str]:
     """The published posts as lines of JSON, any number of them, in a session of its own."""
     async with database.transaction(read_only=True) as session:
         posts = PostRepository(session)
-        async with posts.stream(
-            Post.is_published, order_by=Post.id, options=posts.shown
-        ) as published:
-            async for post in published:
+        async for batch in posts.batches(Post.is_published, options=posts.shown):
+            for post in batch:
                 yield PostResponse.model_validate(post).model_dump_json() + "\n"
 
 

@@ -100,3 +100,20 @@ async def test_workers_take_each_row_of_a_queue_once(fresh_database: db.Database
     while len(done) < len(keys):
         await fresh_database.gather(*[take] * 5)
     assert sorted(done) == keys
+
+
+@pytest.mark.skipif(dialect.RENDER_AS_BATCH, reason="in SQLite one writer locks the whole database")
+async def test_a_deadlock_in_a_savepoint_is_told_as_one(fresh_database: db.Database) -> None:
+    keys = await create_books(fresh_database, 2)
+    both = asyncio.Barrier(2)
+
+    async def lock(first: int, second: int) -> None:
+        async with fresh_database.transaction() as session, session.begin_nested():
+            books = db.Repository[Book](session)
+            await books.get_one(first, for_update="wait")
+            await both.wait()
+            await books.get_one(second, for_update="wait")
+
+    ends = await asyncio.gather(lock(*keys), lock(*reversed(keys)), return_exceptions=True)
+    # MySQL has undone all of the transaction, its savepoint too.
+    assert [type(error) for error in ends if error] == [db.Deadlock]

@@ -85,8 +85,13 @@ def _commit(connection: sa.Connection) -> None:
 
 
 def _rollback_savepoint(connection: sa.Connection, name: str, context: None) -> None:
-    if not connection.invalidated:
-        connection.info.pop(_FAILURE, None)
+    if connection.invalidated:
+        return
+    failure: BaseException | None = connection.info.get(_FAILURE)
+    if failure is not None and driver.error_code(failure) in dialect.ENDS_TRANSACTION:
+        # The database would say that there is no such savepoint.
+        raise _judge(failure, None, None) or failure
+    connection.info.pop(_FAILURE, None)
 
 
 def _handle_error(context: ExceptionContext) -> BaseException | None:
