@@ -30,8 +30,8 @@ asyncio.run(main())
 """
 
 
-# Whose probes run in every run all the same: with an API, or in tests/test_adoption.py.
-ELSEWHERE = {"aiosqlite", "asyncpg", "layer-aiosqlite", "layer-asyncpg"}
+# Whose tests run in every run all the same: by workers, as README.md says, or after an adoption.
+ELSEWHERE = {"asyncpg-fastapi", "asyncpg", "aiosqlite", "layer-aiosqlite", "layer-asyncpg"}
 
 # By workers that share a server, in the order of the files, and at random.
 ORDERS = {
@@ -59,9 +59,9 @@ def test_a_service_passes_its_own_tests(render: Render, answers: dict[str, str])
 @pytest.mark.parametrize(
     "answers",
     [
-        _either("asyncpg", {"driver": "asyncpg"}, whole=False),
+        _either("asyncpg-fastapi", {"driver": "asyncpg", "web": "fastapi"}, whole=False),
+        _either("asyncpg", {"driver": "asyncpg"}, whole=True),
         _either("aiosqlite", {"driver": "aiosqlite"}, whole=True),
-        _either("asyncpg-fastapi", {"driver": "asyncpg", "web": "fastapi"}, whole=True),
     ],
 )
 def test_its_tests_pass_in_any_order(
