@@ -99,6 +99,18 @@ MUTATIONS = [
         )
         for driver in ("aiosqlite", "asyncpg", "asyncmy")
     ),
+    Mutation(
+        "src/shop/db/testing.py",
+        '{"anyio_backend", "database_server"} <=',
+        '{"anyio_backend", "nothing"} <=',
+        "tests/db/test_testing.py::test_a_test_that_anyio_would_run_is_refused",
+    ),
+    Mutation(
+        "src/shop/db/testing.py",
+        "    if prepare:\n",
+        "    if prepare and not prepare:\n",
+        "tests/db/test_migrations.py::test_an_empty_database_is_prepared_for_its_migrations",
+    ),
     # The guards: mistakes in the project's own code. tests/test_guards.py has the words of each.
     Mutation(
         "src/shop/models.py",

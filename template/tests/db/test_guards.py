@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
 from sqlalchemy.orm import DeclarativeBase, Mapper, configure_mappers
 
 from . import db, dialect, testing
@@ -128,7 +129,8 @@ async def test_the_database_knows_every_value_of_an_enum(
     tables: list[sa.Table],
     guards_accept: Collection[str],
     database_server: sa.URL,
-    pytestconfig: pytest.Config,
+    database_alembic: Config,
+    prepare_database: testing.Prepare | None,
 ) -> None:
     enums = [
         (column, column.type)
@@ -137,11 +139,10 @@ async def test_the_database_knows_every_value_of_an_enum(
         and not column.type.native_enum
         and column.type.create_constraint
     ]
-    ini = pytestconfig.rootpath / "alembic.ini"
     # There may be another `database_template`, without migrations.
-    if enums and ini.exists():
+    if enums and database_alembic.file_config.has_section("alembic"):
         async with testing.temporary_database(database_server) as settings:
-            await testing.migrate(settings, ini)
+            await testing.migrate(settings, database_alembic, prepare_database)
             async with db.Database(settings) as database, database.engine.connect() as connection:
                 unknown = await connection.run_sync(lambda sync: list(_unknown(sync, enums)))
         _refuse(unknown, guards_accept)

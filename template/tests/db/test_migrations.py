@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from . import db, dialect, migrate, testing
 
@@ -166,11 +167,22 @@ async def test_no_database_but_that_of_the_tests_is_migrated_for_them(
         own = f"from alembic import context\n{own}\nmigrate.run("
         (ini.parent / "env.py").write_text(ENVIRONMENT.replace("migrate.run(", own))
         with pytest.raises(pytest.fail.Exception, match="for the tests env.py would migrate"):
-            await testing.migrate(settings, ini)
+            await testing.migrate(settings, config)
         assert await tables(production) == set()
     (ini.parent / "env.py").write_text(ENVIRONMENT)
-    await testing.migrate(settings, ini)
+    await testing.migrate(settings, config)
     assert await tables(settings) == {"parents", "children"}
+
+
+async def test_an_empty_database_is_prepared_for_its_migrations(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    async def prepare(connection: AsyncConnection) -> None:
+        await connection.execute(sa.text("CREATE TABLE places (id INTEGER)"))
+
+    revise(config, "2", 'op.execute("INSERT INTO places (id) VALUES (1)")')
+    await testing.migrate(settings, config, prepare)
+    assert await tables(settings) == {"parents", "children", "places"}
 
 
 async def test_env_says_where_the_database_is_unless_a_program_does(

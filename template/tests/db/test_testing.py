@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from . import db, factory, querylog
+from . import db, factory, querylog, testing
 from .models import Author, Book, Placement
 
 
@@ -146,3 +146,12 @@ async def test_works_of_gather_take_turns(database: db.Database) -> None:
 async def test_an_isolation_level_is_accepted(database: db.Database) -> None:
     async with database.transaction(isolation_level="SERIALIZABLE") as session:
         assert await session.scalar(sa.select(sa.func.count(Author.id))) == 0
+
+
+async def test_a_test_that_anyio_would_run_is_refused(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test: pytest.Function = request.node
+    monkeypatch.setattr(test, "fixturenames", [*test.fixturenames, "anyio_backend"])
+    with pytest.raises(pytest.fail.Exception, match=r"take pytest\.mark\.anyio and"):
+        testing.pytest_runtest_setup(test)

@@ -6,7 +6,6 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from functools import cache
-from pathlib import Path
 from typing import Protocol, Self
 from uuid import uuid4
 
@@ -29,6 +28,7 @@ from .settings import DatabaseSettings
 
 Nodes = pytest.Item | pytest.Collector | list[pytest.Item | pytest.Collector] | None
 Share = Callable[[str], Awaitable[Database]]
+Prepare = Callable[[AsyncConnection], Awaitable[object]]
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
@@ -46,6 +46,20 @@ def pytest_pycollect_makeitem() -> Generator[None, Nodes, Nodes]:
         ):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
     return made
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse what AnyIO would run, test or fixture, in another event loop than that."""
+    if isinstance(item, pytest.Function) and {"anyio_backend", "database_server"} <= {
+        *item.fixturenames
+    }:
+        pytest.fail(
+            "a test of the database runs in the event loop of its connections: take"
+            " pytest.mark.anyio and the fixture anyio_backend from it, and write"
+            ' @pytest_asyncio.fixture(loop_scope="session") at its async fixtures',
+            pytrace=False,
+        )
 
 
 class _Worker(Protocol):
@@ -99,7 +113,7 @@ async def temporary_database(
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def database_template(
-    database_server: sa.URL, pytestconfig: pytest.Config
+    database_server: sa.URL, database_alembic: Config, prepare_database: Prepare | None
 ) -> AsyncGenerator[str]:
     """The name of the database that tests get copies of: what `alembic upgrade head` makes.
 
@@ -107,12 +121,29 @@ async def database_template(
     """
     name = f"template_{uuid4().hex}"
     async with temporary_database(database_server, name=name) as settings:
-        await migrate(settings, pytestconfig.rootpath / "alembic.ini")
+        await migrate(settings, database_alembic, prepare_database)
         yield name
 
 
-async def migrate(settings: DatabaseSettings, ini: Path) -> None:
+@pytest.fixture(scope="session")
+def database_alembic(pytestconfig: pytest.Config) -> Config:
+    """Alembic's settings: override it where they are not in alembic.ini in the root."""
+    return Config(pytestconfig.rootpath / "alembic.ini")
+
+
+@pytest.fixture(scope="session")
+def prepare_database() -> Prepare | None:
+    """What creates the schemas and extensions that the migrations expect: a coroutine function."""
+    return None
+
+
+async def migrate(
+    settings: DatabaseSettings, config: Config, prepare: Prepare | None = None
+) -> None:
     """Run `alembic upgrade head` on this database, and on no other, whatever env.py would do."""
+    if prepare:
+        async with Database(settings) as database, database.engine.begin() as connection:
+            await prepare(connection)
 
     def refuse(connection: sa.Connection, *_: object) -> None:
         # The name is of this run alone.
@@ -124,7 +155,7 @@ async def migrate(settings: DatabaseSettings, ini: Path) -> None:
                 pytrace=False,
             )
 
-    config = Config(ini, attributes={"settings": settings})
+    config.attributes["settings"] = settings
     # It may be one's own, and lead to the database of the environment: production's, perhaps.
     event.listen(sa.Engine, "before_cursor_execute", refuse)
     try:
