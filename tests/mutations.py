@@ -718,6 +718,12 @@ MUTATIONS = [
         "asyncmy",
     ),
     Mutation(
+        "src/shop/db/dialect.py",
+        "            await connection.interrupt()\n",
+        "            pass\n",
+        "tests/db/faults/test_cancellations.py::test_cancellation_of_a_long_statement",
+    ),
+    Mutation(
         "src/shop/db/engine.py",
         "if not context.connection or context.connection.invalidated:",
         "if not context.connection:",
@@ -855,8 +861,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/dialect.py",
-        '"SQLITE_FULL", ',
-        "",
+        '"SQLITE_FULL", "SQLITE_IOERR"',
+        '"SQLITE_IOERR"',
         "tests/db/faults/test_files.py::test_disk_full",
     ),
     Mutation(
@@ -867,8 +873,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/dialect.py",
-        '"SQLITE_NOTADB", ',
-        "",
+        '"SQLITE_NOTADB", "SQLITE_PROTOCOL"',
+        '"SQLITE_PROTOCOL",',
         "tests/db/faults/test_files.py::test_file_corrupt",
     ),
     Mutation(

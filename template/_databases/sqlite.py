@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -44,11 +45,14 @@ DEADLOCK = frozenset({"SQLITE_LOCKED"})
 LOCK_TIMEOUT = frozenset({"SQLITE_BUSY", "SQLITE_BUSY_RECOVERY"})
 QUERY_TIMEOUT = frozenset({"SQLITE_INTERRUPT"})
 READ_ONLY = frozenset(
-    {"SQLITE_READONLY", "SQLITE_READONLY_DIRECTORY", "SQLITE_READONLY_DBMOVED", "SQLITE_PERM"}
+    name for name in dir(sqlite3) if name.startswith(("SQLITE_READONLY", "SQLITE_PERM"))
 )
-UNAVAILABLE = frozenset(
-    {"SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_PROTOCOL"}
+# Each of these has kinds of its own, as SQLITE_IOERR_WRITE.
+_FILE_ERRORS = (
+    *("SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_FULL", "SQLITE_IOERR"),
+    *("SQLITE_NOTADB", "SQLITE_PROTOCOL"),
 )
+UNAVAILABLE = frozenset(name for name in dir(sqlite3) if name.startswith(_FILE_ERRORS))
 # There is no server that could end a connection.
 DISCONNECTED = frozenset[str]()
 # After an error the transaction goes on without that statement.
@@ -77,11 +81,21 @@ class _Raw(Protocol):
     async def rollback(self) -> None: ...
 
 
-# What to try after a failure to connect.
-ADVICE = {
-    "SQLITE_CANTOPEN": "look whether this user may write the file and its directory",
-    "SQLITE_NOTADB": "name another file in DATABASE_URL: this one is no database",
+# What to try, by the beginning of an error's name.
+_ADVICE = {
     "SQLITE_BUSY": "look for a process that keeps the file locked",
+    "SQLITE_CANTOPEN": "look whether this user may write the file and its directory",
+    "SQLITE_CORRUPT": "stop writing, keep a copy of the file, and restore a backup",
+    "SQLITE_FULL": "make room on the disk of the file, then try again",
+    "SQLITE_IOERR": "look at the disk of the file, and into the system's log",
+    "SQLITE_NOTADB": "name another file in DATABASE_URL: this one is no database",
+    "SQLITE_READONLY": "let this user write the file and its directory, and write in no reader",
+}
+ADVICE = {
+    name: advice
+    for name in dir(sqlite3)
+    for beginning, advice in _ADVICE.items()
+    if name.startswith(beginning)
 }
 
 

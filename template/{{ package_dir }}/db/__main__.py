@@ -41,7 +41,9 @@ async def ping(settings: DatabaseSettings, deadline: float) -> Report:
             await connection.execute(sa.select(1))
     except (DatabaseError, TimeoutError) as error:
         problem = str(error) or f"no answer within {deadline:.1f} s"
-        return report | {"ok": False, "error": problem, "advice": _advise(error)}
+        advice = _advise(error)
+        report |= {"ok": False, "error": problem}
+        return report if advice in problem else report | {"advice": advice}
     took = time.perf_counter() - began
     return report | {"ok": True, "seconds": took, "message": f"answers, in {took:.3f} s"}
 

@@ -47,7 +47,7 @@ _FAILURES: dict[str, tuple[type[DatabaseError], str]] = {
         (dialect.QUERY_TIMEOUT, QueryTimeout, "the statement took too long"),
         (dialect.INVALID_VALUE, InvalidValue, _INVALID),
         (dialect.READ_ONLY, ReadOnly, "this connection, or the database, only reads"),
-        (dialect.UNAVAILABLE, Unavailable, "the database does not take this connection"),
+        (dialect.UNAVAILABLE, Unavailable, "the database cannot be used"),
         (dialect.DISCONNECTED, Unavailable, "the database has ended this connection"),
     )
     for code in codes
@@ -172,7 +172,8 @@ def _judge(
         return SchemaChanged("a table changed under this transaction: try again")
     if code in _FAILURES:
         failure, message = _FAILURES[code]
-        return failure(f"{message} ({code})")
+        advice = f": {dialect.ADVICE[code]}" if code in dialect.ADVICE else ""
+        return failure(f"{message} ({code}){advice}")
     return None
 
 

@@ -5,11 +5,14 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import db
-from .ground import Unit, insert
+from .ground import Ground, Unit, insert
 
 
 def opened(url: str) -> db.Database:
@@ -103,6 +106,40 @@ def load(url: str, rows: str) -> None:
     async def main() -> None:
         async with opened(url) as database, database.transaction() as session:
             await db.Repository[Unit](session).insert_many(units())
+
+    asyncio.run(main())
+
+
+def disk_full(url: str) -> None:
+    """Fill the disk that the file is on, and make room again."""
+    ballast = Path(str(sa.make_url(url).database)).with_name("ballast")
+
+    async def work(session: AsyncSession) -> None:
+        # More than the log has room for.
+        session.add_all(Unit(name="x" * 2000) for _ in range(3000))
+        await session.flush()
+
+    async def main() -> None:
+        async with opened(url) as database, opened(url) as witness:
+            async with database.engine.begin() as connection:
+                await connection.run_sync(Unit.metadata.create_all)
+            ground = Ground(database, witness)
+
+            async def fault(number: int) -> None:
+                await ground.add(f"{number}")
+                with suppress(OSError), ballast.open("wb", buffering=0) as file:
+                    while True:
+                        file.write(bytes(4096))
+                try:
+                    await database.run(work, attempts=2)
+                except db.Unavailable as error:
+                    assert "make room on the disk" in str(error)
+                else:
+                    raise AssertionError("there was room")
+                ballast.unlink()
+                await ground.add(f"{number} again")
+
+            await ground.survive(fault, 10)
 
     asyncio.run(main())
 

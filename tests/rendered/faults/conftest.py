@@ -30,7 +30,8 @@ async def ground(
         async with db.Database(service) as database, db.Database(other) as witness:
             ground = Ground(database, witness)
             yield ground
-    _report(request.node.name.removeprefix("test_").replace("_", " "), ground)
+    name = request.node.name.removeprefix("test_").replace("_", " ")
+    _report(name + " (simulated)" * ground.simulated, ground)
 
 
 def _report(fault: str, ground: Ground) -> None:

@@ -39,6 +39,8 @@ class Ground:
         self.expected: dict[str, int] = {}
         self.random = random.Random(SEED)
         self.times = self.survived = 0
+        # Whether this machine can only do as if the fault happened.
+        self.simulated = False
 
     async def survive(
         self, fault: Callable[[int], Awaitable[None]], times: int, *, at_once: int = 1

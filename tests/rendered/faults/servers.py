@@ -33,6 +33,12 @@ _OTHERS = {
     "mysql": "SELECT id FROM information_schema.processlist WHERE db = database()"
     " AND id <> connection_id()",
 }
+_BUSY = {
+    "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND pid <> pg_backend_pid() AND state = 'active' AND backend_type = 'client backend'",
+    "mysql": "SELECT count(*) FROM information_schema.processlist WHERE db = database()"
+    " AND id <> connection_id() AND info LIKE '%benchmark%'",
+}
 _END = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL {}"}
 _FILE_OF_PID = {
     "postgresql": "SELECT setting || '/postmaster.pid' FROM pg_settings"
@@ -92,6 +98,12 @@ async def hang_up_on_all(witness: db.Database) -> None:
                 await connection.exec_driver_sql(_END[BACKEND].format(number))
         while (await connection.scalars(others)).first():
             await asyncio.sleep(0.005)
+
+
+async def busy_connections(witness: db.Database) -> int:
+    """How many other connections to the witness's database the server is busy with."""
+    async with _administered(witness) as connection:
+        return int(await connection.scalar(sa.text(_BUSY[BACKEND])) or 0)
 
 
 @asynccontextmanager

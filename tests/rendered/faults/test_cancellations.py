@@ -2,12 +2,15 @@
 
 import asyncio
 import gc
+import threading
 import warnings
 
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from .. import db
 from .ground import Ground, Unit, cancel_after, insert, steps_of, together
+from .servers import BACKEND, busy_connections
 
 # From the flush on: before COMMIT, while it is sent, while the answer is waited for, and after it.
 STEPS = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)
@@ -73,6 +76,55 @@ async def test_cancellation_during_commit(ground: Ground) -> None:
     await ground.survive(fault, 500, at_once=2)
     # It came before COMMIT, and during it: else this would show nothing.
     assert cancelled - committed and cancelled & committed
+
+
+# Nobody would wait for the end of them; but SQLite's comes within a minute.
+_LONG = {
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 60000000)"
+    " SELECT max(i) FROM n",
+    "postgresql": "SELECT count(*) FROM generate_series(1, 1000000000000)",
+    "mysql": "SELECT benchmark(1000000000000, md5('long'))",
+}
+
+
+async def test_cancellation_of_a_long_statement(ground: Ground) -> None:
+    # asyncmy only hangs up, and the server goes on for as long as a statement may take.
+    limits: dict[str, object] = {"command_timeout": 0, "statement_timeout": 0}
+    limits = {} if BACKEND == "mysql" else limits
+
+    async def fault(number: int) -> None:
+        threads = threading.active_count()
+
+        async def unit() -> None:
+            async with database.transaction() as session:
+                await session.execute(sa.text(_LONG[BACKEND]))
+
+        async def is_busy() -> bool:
+            if BACKEND == "sqlite":
+                # Each connection has one.
+                return threading.active_count() > threads
+            return await busy_connections(ground.witness) > 0
+
+        def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            if statement == _LONG[BACKEND]:
+                sent.set()
+
+        async with ground.using(**limits) as database:
+            sent = asyncio.Event()
+            event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+            task = asyncio.create_task(unit())
+            await sent.wait()
+            while not await is_busy():
+                await asyncio.sleep(0.01)
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+            async with asyncio.timeout(10):
+                while await is_busy():
+                    await asyncio.sleep(0.01)
+
+    await ground.check()
+    await ground.survive(fault, 3)
 
 
 async def test_timeout_round_a_transaction(ground: Ground) -> None:

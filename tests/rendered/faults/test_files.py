@@ -1,7 +1,10 @@
 """The file of a database, and the disk that it is on."""
 
+import asyncio
 import os
 import pwd
+import shutil
+import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +15,37 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import db
-from .ground import Ground, Unit, insert
+from .ground import FACTOR, Ground, Unit, insert
 from .servers import only
+from .test_processes import child, succeed
 
 pytestmark = only("sqlite", why="a server keeps its files to itself")
 
 
-async def test_disk_full(ground: Ground) -> None:
+# A process of its own sees a disk of 8 MB in place of a directory; the machine sees nothing of it.
+_MOUNT = 'mount -t tmpfs -o size=8M tmpfs "$0" && exec "$@"'
+_ON_A_SMALL_DISK = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _MOUNT)
+
+
+async def test_disk_full(ground: Ground, tmp_path: Path) -> None:
+    there = (*_ON_A_SMALL_DISK, str(tmp_path))
+    if not await asyncio.to_thread(_runs, *there, "true"):
+        await _fill_the_file(ground)
+        return
+
+    async def fault(number: int) -> None:
+        await succeed(await child(ground, "disk_full", file=tmp_path / "file.db", within=there))
+
+    await ground.survive(fault, 10, at_once=10 * FACTOR)
+
+
+def _runs(*command: str) -> bool:
+    return bool(shutil.which(command[0])) and not subprocess.run(command, check=False).returncode
+
+
+async def _fill_the_file(ground: Ground) -> None:
+    ground.simulated = True
+
     async def fault(number: int) -> None:
         async def work(session: AsyncSession) -> None:
             size = await session.scalar(sa.text("PRAGMA page_count"))
@@ -28,7 +55,7 @@ async def test_disk_full(ground: Ground) -> None:
             await session.flush()
 
         async with ground.using() as database:
-            with pytest.raises(db.Unavailable):
+            with pytest.raises(db.Unavailable, match="make room on the disk"):
                 await database.run(work, attempts=2)
         # There is room again.
         await ground.add(f"{number}")
@@ -36,12 +63,15 @@ async def test_disk_full(ground: Ground) -> None:
     await ground.survive(fault, 10)
 
 
+_WRITABLE = "let this user write the file and its directory|whether this user may write"
+
+
 async def test_file_read_only(ground: Ground) -> None:
     file = Path(str(ground.database.settings.url.database))
 
     async def fault(number: int) -> None:
         async with ground.using() as database:
-            with _unwritable(file), pytest.raises((db.ReadOnly, db.Unavailable)):
+            with _unwritable(file), pytest.raises((db.ReadOnly, db.Unavailable), match=_WRITABLE):
                 async with database.transaction() as session:
                     await insert(session, f"{number}")
         await ground.add(f"{number} again")
@@ -73,7 +103,7 @@ async def test_file_corrupt(ground: Ground) -> None:
         await ground.witness.dispose()
         with _damaged(file, ground.random, header=bool(number % 2)):
             async with ground.using() as database:
-                with pytest.raises(db.Unavailable):
+                with pytest.raises(db.Unavailable, match=r"restore a backup|is no database"):
                     async with database.transaction() as session:
                         await insert(session, f"{number} again")
                 assert database.pool_status().in_use == 0

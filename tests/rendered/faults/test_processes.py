@@ -3,17 +3,27 @@
 import asyncio
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
+from pathlib import Path
 
 from .ground import Ground, together
 from .servers import only
 
 
-async def child(ground: Ground, command: str, *arguments: str) -> Process:
-    """A process of its own, that does something to the same database."""
-    url = ground.database.settings.url.render_as_string(hide_password=False)
-    module = f"{__package__}.children"
+async def child(
+    ground: Ground,
+    command: str,
+    *arguments: str,
+    file: Path | None = None,
+    within: Sequence[str] = (),
+) -> Process:
+    """A process of its own, that does something to the same database, or to another file."""
+    url = ground.database.settings.url
+    url = url.set(database=str(file)) if file else url
+    target = url.render_as_string(hide_password=False)
+    module = (sys.executable, "-m", f"{__package__}.children")
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, command, url, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE
+        *within, *module, command, target, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE
     )
 
 
