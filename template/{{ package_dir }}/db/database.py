@@ -11,14 +11,13 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 from weakref import WeakSet
 
-import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from . import dialect, health
 from .engine import Password, create_engine
 from .errors import RETRYABLE, CommitUnknown, DatabaseError
 from .health import Health, PoolStatus
-from .replicas import Replicas
+from .replicas import Replicas, create_replicas
 from .sessions import create_session
 from .settings import DatabaseSettings
 
@@ -30,6 +29,7 @@ T2 = TypeVar("T2")
 T3 = TypeVar("T3")
 T4 = TypeVar("T4")
 Work = Callable[[AsyncSession], Awaitable[T]]
+Bind = AsyncEngine | AsyncConnection
 
 # Sessions of one `gather` where there is no pool to bound them.
 _UNPOOLED = 10
@@ -77,8 +77,7 @@ class Database:
         self._entered += 1
         if self._engine is None:
             self._engine = create_engine(self.settings, password=self._password, **self._options)
-            replicas = [self._create_replica(url) for url in self.settings.replica_urls]
-            self._replicas = Replicas(replicas)
+            self._replicas = create_replicas(self.settings, self._password, self._options)
             self._process, self._loop = os.getpid(), asyncio.get_running_loop()
             logger.info("database: %s", dialect.locate(self.settings.url))
         return self
@@ -244,21 +243,12 @@ class Database:
             return tuple(unit.result() for unit in units)
         raise first
 
-    def _open_session(
-        self,
-        bind: AsyncEngine | AsyncConnection,
-        *,
-        reader: bool = False,
-    ) -> AsyncSession:
+    def _open_session(self, bind: Bind, *, reader: bool = False) -> AsyncSession:
         """A session on an engine or a connection; the test kit puts its own here."""
         return create_session(bind, reader=reader, guard=self.settings.guard)
 
-    def _opened(
-        self,
-        bind: AsyncEngine | AsyncConnection,
-        *,
-        reader: bool = False,
-    ) -> AsyncSession:
+    def _opened(self, bind: Bind, *, reader: bool = False) -> AsyncSession:
+        """The same, kept in mind for as long as anyone has it: see _refuse_inside_a_transaction."""
         session = self._open_session(bind, reader=reader)
         session.info["task"] = asyncio.current_task()
         self._sessions.add(session)
@@ -269,7 +259,7 @@ class Database:
         options: Mapping[str, object],
         *,
         replica: bool,
-    ) -> AbstractAsyncContextManager[AsyncEngine | AsyncConnection]:
+    ) -> AbstractAsyncContextManager[Bind]:
         """What a session with these execution options is on: a replica, or the primary."""
         engine, name = self.engine, tuple(options.items())
         if options and name not in self._variants:
@@ -278,12 +268,6 @@ class Database:
         if replica and self._replicas:
             return self._replicas.connection(options, otherwise=primary)
         return nullcontext(primary)
-
-    def _create_replica(self, url: sa.URL) -> AsyncEngine:
-        settings = self.settings.model_copy(update={"url": url})
-        # No unit of work is to take notice of a replica that was stopped before.
-        options = {**self._options, "pool_pre_ping": True}
-        return create_engine(settings, password=self._password, **options)
 
     def _refuse_inside_a_transaction(self, what: str) -> None:
         # By task: a ContextVar would be set in the tasks that a transaction starts, too.

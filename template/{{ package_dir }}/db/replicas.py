@@ -8,7 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from .engine import Password, create_engine
 from .errors import DatabaseError, QueryTimeout, Unavailable
+from .settings import DatabaseSettings
 
 logger = logging.getLogger(__name__)
 
@@ -69,3 +71,13 @@ class Replicas:
                 async with engine.connect():
                     logger.info("the replica %s is back", engine.url)
                     del self._down[engine]
+
+
+def create_replicas(
+    settings: DatabaseSettings, password: Password | None, options: Mapping[str, object]
+) -> Replicas:
+    """Those that the settings name, opened as the primary is."""
+    # No unit of work is to take notice of a replica that was stopped before.
+    options = {**options, "pool_pre_ping": True}
+    each = [settings.model_copy(update={"url": url}) for url in settings.replica_urls]
+    return Replicas([create_engine(one, password=password, **options) for one in each])
