@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from harness import DRIVERS, REPOSITORY, Project
+from mutations import MUTATIONS
 
 FOLDER = "tests/db/faults"
 _SOURCE = REPOSITORY / "tests" / "rendered" / "faults"
@@ -69,6 +70,18 @@ def table(faults: Iterable[Fault]) -> list[str]:
 def _line(name: str, row: Mapping[str, str], drivers: list[str]) -> str:
     cells = [f"{row.get(driver, ''):>13}" for driver in drivers]
     return " | ".join([f"| {name:43}", *cells]) + " |"
+
+
+def fixes() -> list[str]:
+    """Markdown: a line for each change to the layer that a fault notices."""
+    lines: list[str] = []
+    for name in names():
+        test = f"::test_{name.replace(' ', '_')}"
+        for mutation in MUTATIONS:
+            if mutation.test.startswith(FOLDER) and mutation.test.endswith(test):
+                file, text = mutation.file.rpartition("/")[2], " ".join(mutation.old.split())
+                lines.append(f"- {name}: `{text}` in {file}, {mutation.driver}")
+    return lines
 
 
 def documented(driver: str) -> list[Fault]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import faults
 import pytest
-from harness import DRIVERS, Project
+from harness import DRIVERS, REPOSITORY, Project
 
 Render = Callable[..., Project]
 Note = Callable[[str, object], None]
@@ -43,3 +43,9 @@ def test_the_documentation_tells_of_every_fault_in_order() -> None:
     names = faults.names()
     assert sorted({fault.name for fault in told}, key=names.index) == names
     assert [fault for fault in told if fault.survived < fault.times] == []
+
+
+def test_the_documentation_tells_what_each_fault_is_survived_by() -> None:
+    text = (REPOSITORY / "docs" / "faults.md").read_text("utf-8")
+    _, _, told = text.partition("## What each is survived by")
+    assert [line for line in told.splitlines() if line.startswith("- ")] == faults.fixes()

@@ -14,7 +14,7 @@ PROGRAMS = Path(sysconfig.get_path("scripts"))
 # its budget is split, or does too much.
 BUDGETS = {
     "__init__.py": 95,
-    "__main__.py": 155,
+    "__main__.py": 160,
     "base.py": 130,
     "bulk.py": 250,
     "cursors.py": 100,
