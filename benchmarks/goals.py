@@ -84,6 +84,7 @@ GOALS = [
     Goal("stream", LAYER, HAND, at_most=1.1),
     Goal("stream", ROW_BY_ROW, LAYER, at_least=2.4),
     Goal("memory of stream", LAYER, "", at_most=10),
+    Goal("memory of batches", LAYER, "", at_most=10),
     Goal("a test's isolation", LAYER, HAND, at_most=1.1),
     Goal("import of db", LAYER, HAND, at_most=1.1),
     Goal("alembic upgrade head", LAYER, HAND, at_most=1.3),

@@ -2,7 +2,10 @@
 
 import resource
 import sys
+from itertools import chain
 from pathlib import Path
+
+from sqlalchemy.exc import IntegrityError
 
 from .ground import Ground
 from .races import LAYER, Race
@@ -24,7 +27,25 @@ async def insert(ground: Ground) -> list[Race]:
     await write(WARM)
     before = _peak()
     await write(number)
-    return [_grown("memory of insert_many", ground, number, before)]
+    grown = _grown("memory of insert_many", ground, number, before)
+    await _violate(ground, number)
+    return [grown]
+
+
+async def _violate(ground: Ground, number: int) -> None:
+    """Have the last of many rows break a constraint, and see that none is left."""
+    await ground.empty()
+    broken = False
+    async with ground.database.transaction() as session:
+        users = ground.layer.users(session)
+        try:
+            await users.insert_many(chain(rows(number - 1), rows(1)))
+        except IntegrityError:
+            broken = True
+        left = await users.count()
+    print(f"  {ground.where}: {left} rows after a violation in row {number:,}", file=sys.stderr)
+    assert broken, "the violation was not noticed"
+    assert left == 0, f"{left} rows are left"
 
 
 async def stream(ground: Ground) -> list[Race]:
@@ -40,14 +61,23 @@ async def stream(ground: Ground) -> list[Race]:
             async for _ in users:
                 pass
 
+    async def read_batches() -> None:
+        async with ground.database.transaction() as session:
+            async for _ in ground.layer.users(session).batches():
+                pass
+
     for start, end in ((0, WARM), (WARM, WARM + number)):
         async with ground.database.transaction() as session:
             await ground.layer.users(session).insert_many(rows(end - start, start=start))
         if start == 0:
             await read()
+            await read_batches()
     before = _peak()
     await read()
-    return [_grown("memory of stream", ground, number, before)]
+    streamed = _grown("memory of stream", ground, number, before)
+    before = _peak()
+    await read_batches()
+    return [streamed, _grown("memory of batches", ground, number, before)]
 
 
 def _grown(name: str, ground: Ground, number: int, before: float) -> Race:

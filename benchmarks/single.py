@@ -176,6 +176,7 @@ def _create(ground: Ground) -> Mapping[str, Work]:
     async def hand() -> None:
         async with sessions.begin() as session:
             session.add(User(email=next(emails), name="Ada", active=True))
+            await session.flush()
 
     async def alchemy() -> None:
         async with sessions() as session:
@@ -212,6 +213,7 @@ def _update(ground: Ground, keys: Sequence[UUID]) -> Mapping[str, Work]:
         async with sessions.begin() as session:
             user = await session.get_one(User, choice.choice(keys))
             user.name = next(names)
+            await session.flush()
 
     async def alchemy() -> None:
         async with sessions() as session:

@@ -376,9 +376,9 @@ MUTATIONS = [
         "asyncpg",
     ),
     Mutation(
-        "src/shop/db/pagination.py",
-        "    if isinstance(names, str):\n",
-        "    if not isinstance(names, (str, tuple)):\n",
+        "src/shop/db/reading.py",
+        "        if isinstance(sort, str):\n",
+        "        if not isinstance(sort, (str, tuple)):\n",
         "tests/db/test_pages.py::test_one_string_is_no_list_of_names",
     ),
     Mutation(
@@ -995,7 +995,7 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/pagination.py",
-        "return [part] if first.down else [part, first.column.is_(None)]",
+        "return [part] if first.down else [part, Part(first.column.is_(None), others)]",
         "return [part]",
         "tests/db/test_pages.py::test_a_walk_meets_each_row_once_and_in_order",
         "asyncpg",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import ceil
 from typing import Any, Generic, TypeVar
 
@@ -65,41 +66,52 @@ class Order:
     def reverse(self) -> "Order":
         return replace(self, down=not self.down)
 
-    def ties(self, value: object) -> Condition:
-        return self.column.is_(None) if value is None else self.column == self._typed(value)
+    def ties(self, place: "Place") -> Condition:
+        return self.column.is_(None) if place is None else self.column == place
 
-    def follows(self, value: object) -> Condition:
-        """That a row comes later than one with this value."""
-        if value is None:
+    def follows(self, place: "Place") -> Condition:
+        """That a row comes later than the one with this value."""
+        if place is None:
             return self.column.is_not(None) if self.down else sa.false()
         if self.down:
-            return self.column < self._typed(value)
-        later = self.column > self._typed(value)
+            return self.column < place
+        later = self.column > place
         return later | self.column.is_(None) if self.nullable else later
 
-    def _typed(self, value: object) -> sa.ColumnElement[object]:
-        return sa.literal(value, self.column.type)
+
+Orders = tuple[Order, ...]
+# What a column holds at a place in an order: a parameter, or None for NULL.
+Place = sa.ColumnElement[object] | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows that follow a place, and what is left to sort them by."""
+
+    where: Condition
+    orders: Orders
+
+    def of(self, statement: sa.Select[M]) -> sa.Select[M]:
+        return in_order(self.orders, statement.where(self.where))
 
 
 def sort_orders(
     mapper: Mapper[M],
     sortable: Mapping[str, Column],
     names: Sequence[str],
-) -> Sequence[Order]:
+) -> Orders:
     """What to sort by for names such as `-created_at`, where the minus means descending.
 
     The key comes last: rows that are equal in all else would wander between pages. It goes the way
     of the name before it, so that one index serves both, read from either end. Raises UnknownField
-    for a name that is not in `sortable`, TypeError for one string in place of several.
+    for a name that is not in `sortable`.
     """
-    if isinstance(names, str):
-        raise TypeError('sort takes several names: write sort=("-created_at",), with the comma')
     unknown = {name for name in names if name.removeprefix("-") not in sortable}
     if unknown:
         raise UnknownField(mapper.class_, unknown, sortable)
     orders = [_order(sortable[name.removeprefix("-")], name.startswith("-")) for name in names]
     down = orders[-1].down if orders else False
-    return orders + [_order(key, down) for key in key_attributes(mapper)]
+    return (*orders, *(_order(key, down) for key in key_attributes(mapper)))
 
 
 def key_attributes(mapper: Mapper[M]) -> Sequence[QueryableAttribute[object]]:
@@ -111,50 +123,65 @@ def key_attributes(mapper: Mapper[M]) -> Sequence[QueryableAttribute[object]]:
 def _order(column: Column, down: bool) -> Order:
     # What an attribute of a model stands for, and any other expression is.
     element: sa.ColumnElement[object] = column.asc().element
-    # An expression does not tell: it may be NULL.
-    nullable = bool(getattr(element, "nullable", True))
+    nullable = bool(getattr(element, "nullable", True))  # an expression does not tell
     if isinstance(element.type, sa.Enum) and not element.type.native_enum:
         # The database sorts the text that it keeps, and a cursor holds that.
         return Order(sa.type_coerce(element, sa.String()), down, nullable)
     return Order(element, down, nullable)
 
 
-def rows_after(orders: Sequence[Order], values: Sequence[object]) -> Sequence[Condition]:
-    """The rows that come after one with these values, in parts that follow each other.
+def rows_after(
+    orders: Orders, values: Sequence[object] | None
+) -> tuple[Sequence[Part], dict[str, object]]:
+    """The rows after one with these values, or all, in parts that follow each other.
 
-    There are two parts where a NULL of the first column divides them: no index serves "beyond this
-    value, or NULL" as one. Each part has a bound on the first column, so that an index leads there.
+    The values come beside them, as parameters: the parts are made once for each order.
     """
-    (first, *others), (value, *rest) = orders, values
+    if values is None:
+        return [Part(sa.true(), orders)], {}
+    parameters = {f"place_{index}": x for index, x in enumerate(values) if x is not None}
+    return _parts(orders, tuple(value is None for value in values)), parameters
+
+
+@lru_cache(1000)
+def _parts(orders: Orders, nulls: tuple[bool, ...]) -> Sequence[Part]:
+    """There are two parts where a NULL of the first column divides the rows.
+
+    No index serves "beyond this value, or NULL" as one. Each part has a bound on the first column,
+    so that an index leads there; and is not sorted by NULLs, which on MySQL no index serves.
+    """
+    places: list[Place] = [
+        None if null else sa.bindparam(f"place_{index}", type_=orders[index].column.type)
+        for index, null in enumerate(nulls)
+    ]
+    first, others = orders[0], orders[1:]
     if not first.nullable:
-        return [_after(orders, values)]
-    if value is None:
-        among = first.column.is_(None) & _after(others, rest)
-        return [among, first.column.is_not(None)] if first.down else [among]
-    part = _after([replace(first, nullable=False), *others], values)
-    return [part] if first.down else [part, first.column.is_(None)]
+        return [Part(_after(orders, places), orders)]
+    known = (replace(first, nullable=False), *others)
+    if nulls[0]:
+        among = Part(first.column.is_(None) & _after(others, places[1:]), others)
+        return [among, Part(first.column.is_not(None), known)] if first.down else [among]
+    part = Part(_after(known, places), known)
+    return [part] if first.down else [part, Part(first.column.is_(None), others)]
 
 
-def _after(orders: Sequence[Order], values: Sequence[object]) -> Condition:
-    columns = [order.column for order in orders]
-    places = [sa.literal(value, x.type) for x, value in zip(columns, values, strict=True)]
-    first = orders[0]
-    bound: Condition = sa.true()
+def _after(orders: Orders, places: Sequence[Place]) -> Condition:
+    first, place, bound = orders[0], places[0], sa.true()
     if not first.nullable and len(orders) > 1:
         # Needed by an index for the OR below, and on MySQL for the comparison of rows too.
-        bound = columns[0] <= places[0] if first.down else columns[0] >= places[0]
+        bound = first.column <= place if first.down else first.column >= place
     if len({order.down for order in orders}) == 1 and not any(x.nullable for x in orders):
-        row, place = sa.tuple_(*columns), sa.tuple_(*places)
-        return bound & (row < place if first.down else row > place)
-    pairs = list(zip(orders, values, strict=True))
+        row, at = sa.tuple_(*(order.column for order in orders)), sa.tuple_(*places)
+        return bound & (row < at if first.down else row > at)
+    pairs = list(zip(orders, places, strict=True))
     steps = [
-        sa.and_(*(before.ties(x) for before, x in pairs[:index]), order.follows(value))
-        for index, (order, value) in enumerate(pairs)
+        sa.and_(*(before.ties(x) for before, x in pairs[:index]), order.follows(x))
+        for index, (order, x) in enumerate(pairs)
     ]
     return bound & sa.or_(*steps)
 
 
-def in_order(orders: Sequence[Order], statement: sa.Select[M]) -> sa.Select[M]:
+def in_order(orders: Orders, statement: sa.Select[M]) -> sa.Select[M]:
     """A statement sorted like this, and not as it was."""
     clauses = [clause for order in orders for clause in order.clauses()]
     return statement.order_by(None).order_by(*clauses)
@@ -162,36 +189,32 @@ def in_order(orders: Sequence[Order], statement: sa.Select[M]) -> sa.Select[M]:
 
 async def turn_to(
     place: Cursor,
-    size: int,
     session: AsyncSession,
     statement: sa.Select[M],
-    orders: Sequence[Order],
-    seal: Callable[[Cursor], str],
-) -> CursorPage[M]:
-    """The page of a statement's rows at this place in these orders."""
+    orders: Orders,
+    size: int,
+) -> tuple[Sequence[M], Cursor | None, Cursor | None]:
+    """The rows of a page, and the places of the pages after and before it."""
     if place.backwards:
-        orders = [order.reverse() for order in orders]
+        orders = tuple(order.reverse() for order in orders)
     # The database tells the row's place: the session's copy of the row may be older.
-    columns = [order.column.label(None) for order in orders]
-    placed = in_order(orders, statement).add_columns(*columns)
+    placed = statement.add_columns(*(order.column.label(None) for order in orders))
+    parts, parameters = rows_after(orders, place.values)
     rows: list[sa.Row[Any]] = []
-    for part in [sa.true()] if place.values is None else rows_after(orders, place.values):
-        found = await session.execute(placed.where(part).limit(size + 1 - len(rows)))
-        rows += found.unique()
+    for part in parts:
+        some = part.of(placed).limit(size + 1 - len(rows))
+        rows += (await session.execute(some, parameters)).unique()
         if len(rows) > size:
             break
     more, rows = len(rows) > size, rows[:size]
     if place.backwards:
         rows.reverse()
-
-    def cursor(index: int, *, backwards: bool) -> str:
-        # Past the last row, the way back begins at the other end.
-        return seal(Cursor(rows[index][1:] if rows else None, backwards))
-
     begins = not more if place.backwards else place.is_start
     ends = place.values is None if place.backwards else not more
-    return CursorPage(
+    # Past the last row, the way back begins at the other end.
+    first, last = (rows[0][1:], rows[-1][1:]) if rows else (None, None)
+    return (
         [row[0] for row in rows],
-        next=None if ends else cursor(-1, backwards=False),
-        previous=None if begins else cursor(0, backwards=True),
+        None if ends else Cursor(last, backwards=False),
+        None if begins else Cursor(first, backwards=True),
     )

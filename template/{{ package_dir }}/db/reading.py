@@ -1,9 +1,8 @@
-"""The rows of one model, read: by key, by criteria, in pages, at length."""
+"""The rows of one model, read: by key, by criteria, in pages."""
 
 import copy
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, lru_cache
 from typing import (
     Any,
     ClassVar,
@@ -18,8 +17,8 @@ from typing import (
 )
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncScalarResult, AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapper, selectinload
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapper
 from sqlalchemy.orm.interfaces import ORMOption
 
 from . import dialect
@@ -29,10 +28,10 @@ from .mixins import without_deleted
 from .pagination import (
     Column,
     CursorPage,
+    Orders,
     Page,
     in_order,
     key_attributes,
-    rows_after,
     sort_orders,
     turn_to,
 )
@@ -139,7 +138,7 @@ class Reading(Generic[M]):
     ) -> list[M]:
         """The rows that meet all of these criteria."""
         statement = self._select(*where, options=options)
-        if columns := _columns(order_by):
+        if columns := columns_of(order_by):
             statement = statement.order_by(*columns)
         if limit is not None:
             statement = statement.limit(limit)
@@ -176,8 +175,7 @@ class Reading(Generic[M]):
         """
         if number < 1 or size < 1:
             raise ValueError(f"pages and their size count from 1: number={number}, size={size}")
-        orders = sort_orders(sa.inspect(self.model), self.sortable, sort)
-        statement = in_order(orders, self._select(*where, options=options))
+        statement = in_order(self._orders(sort), self._select(*where, options=options))
         rows = await self.session.scalars(statement.limit(size).offset((number - 1) * size))
         return Page(rows.unique().all(), number, size, await self.count(*where))
 
@@ -197,70 +195,15 @@ class Reading(Generic[M]):
         """
         if size < 1:
             raise ValueError(f"a page has at least one row: size={size}")
-        orders = sort_orders(sa.inspect(self.model), self.sortable, sort)
-        return await turn_to(
-            Cursor.open(cursor, self.model, sort),
-            size,
-            self.session,
-            self._select(*where, options=options),
-            orders,
-            lambda place: place.seal(self.model, sort),
+        orders = self._orders(sort)
+        place = Cursor.open(cursor, self.model, sort)
+        statement = self._select(*where, options=options)
+        rows, after, before = await turn_to(place, self.session, statement, orders, size)
+        return CursorPage(
+            rows,
+            next=after.seal(self.model, sort) if after else None,
+            previous=before.seal(self.model, sort) if before else None,
         )
-
-    @asynccontextmanager
-    async def stream(
-        self,
-        *where: Criterion,
-        order_by: Column | Sequence[Column] = (),
-        batch_size: int = 1000,
-        options: Sequence[ORMOption] = (),
-    ) -> AsyncGenerator[AsyncIterator[M]]:
-        """The rows that meet the criteria, one by one, with no more than a batch in memory.
-
-            async with users.stream(User.name != "") as rows:
-                async for user in rows: ...
-
-        The cursor is closed when the block is left, in whichever way.
-        """
-        statement = self._select(*where, options=options).order_by(*_columns(order_by))
-        statement = statement.execution_options(yield_per=batch_size)
-        result = await self.session.stream_scalars(statement)
-        try:
-            async with aclosing(_each(result)) as rows:
-                yield rows
-        finally:
-            await result.close()
-
-    async def batches(
-        self,
-        *where: Criterion,
-        size: int = 1000,
-        options: Sequence[ORMOption] = (),
-    ) -> AsyncGenerator[Sequence[M]]:
-        """The rows that meet the criteria, in the order of their keys, `size` at a time.
-
-        Each batch is a query of its own that begins after the last key: every row comes once, and a
-        batch may be changed and committed before the next is asked for.
-        """
-        orders = sort_orders(sa.inspect(self.model), {}, ())
-        after: Sequence[Criterion] = ()
-        while True:
-            statement = in_order(orders, self._select(*where, *after, options=options))
-            batch = (await self.session.scalars(statement.limit(size))).unique().all()
-            last = sa.inspect(batch[-1], raiseerr=True).identity if batch else None
-            if last is None:
-                return
-            after = rows_after(orders, last)
-            yield batch
-            if len(batch) < size:
-                return
-
-    async def load(self, row: M, *relationships: str) -> M:
-        """Load these relationships of a row in hand, anew if they were loaded before."""
-        self.session.expire(row, relationships)
-        options = [selectinload(getattr(self.model, name)) for name in relationships]
-        await self.session.scalars(self._select(self._has_key([key_of(row)]), options=options))
-        return row
 
     async def _get(self, key: object) -> M | None:
         """What `session.get` gives, by a statement that is made once: a sixth of the time."""
@@ -273,6 +216,11 @@ class Reading(Generic[M]):
         parameters = dict(zip(by_key.names, keys, strict=True))
         rows = await self.session.scalars(by_key.statement, parameters)
         return rows.unique().one_or_none()
+
+    def _orders(self, sort: Sequence[str]) -> Orders:
+        if isinstance(sort, str):
+            raise TypeError('sort takes several names: write sort=("-created_at",), with the comma')
+        return _orders(self.model, tuple(self.sortable.items()), tuple(sort))
 
     @property
     def _key(self) -> Sequence[Column]:
@@ -306,6 +254,15 @@ class _ByKey(NamedTuple, Generic[M]):
     names: Sequence[str]
 
 
+@lru_cache(1000)
+def _orders(
+    model: type[DeclarativeBase],
+    sortable: tuple[tuple[str, Column], ...],
+    sort: tuple[str, ...],
+) -> Orders:
+    return sort_orders(sa.inspect(model), dict(sortable), sort)
+
+
 @cache
 def _statement(model: type[M]) -> sa.Select[M]:
     # To make it anew would take a tenth of a short query's time.
@@ -330,12 +287,5 @@ def _is_tuple(key: object) -> TypeGuard[tuple[object, ...]]:
     return isinstance(key, tuple)
 
 
-def _columns(order_by: Column | Sequence[Column]) -> Sequence[Column]:
+def columns_of(order_by: Column | Sequence[Column]) -> Sequence[Column]:
     return [order_by] if isinstance(order_by, sa.SQLColumnExpression) else order_by
-
-
-async def _each(result: AsyncScalarResult[M]) -> AsyncGenerator[M]:
-    # Row by row every row would cross between the coroutine and the driver's greenlet.
-    async for rows in result.partitions():
-        for row in rows:
-            yield row

@@ -1,11 +1,18 @@
-"""The rows of one model: read, made, changed. A repository flushes and never commits."""
+"""The rows of one model: read at length, made, changed. A repository flushes and never commits."""
 
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncScalarResult
+from sqlalchemy.orm import selectinload
+from sqlalchemy.orm.interfaces import ORMOption
 
 from .bulk import Bulk
 from .mixins import SoftDeletable
-from .pagination import Column
-from .reading import Criterion, M
+from .pagination import Column, rows_after
+from .reading import Criterion, M, columns_of, key_of
 
 
 class Repository(Bulk[M]):
@@ -20,6 +27,61 @@ class Repository(Bulk[M]):
     `sortable` are the names that pages sort by; `writable` the ones that `create` and `update`
     take, by default every column but the key, the version, and what the layer's mixins keep.
     """
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        *where: Criterion,
+        order_by: Column | Sequence[Column] = (),
+        batch_size: int = 1000,
+        options: Sequence[ORMOption] = (),
+    ) -> AsyncGenerator[AsyncIterator[M]]:
+        """The rows that meet the criteria, one by one, with no more than a batch in memory.
+
+            async with users.stream(User.name != "") as rows:
+                async for user in rows: ...
+
+        The cursor is closed when the block is left, in whichever way.
+        """
+        statement = self._select(*where, options=options).order_by(*columns_of(order_by))
+        statement = statement.execution_options(yield_per=batch_size)
+        result = await self.session.stream_scalars(statement)
+        try:
+            async with aclosing(_each(result)) as rows:
+                yield rows
+        finally:
+            await result.close()
+
+    async def batches(
+        self,
+        *where: Criterion,
+        size: int = 1000,
+        options: Sequence[ORMOption] = (),
+    ) -> AsyncGenerator[Sequence[M]]:
+        """The rows that meet the criteria, in the order of their keys, `size` at a time.
+
+        Each batch is a query of its own that begins after the last key: every row comes once, and a
+        batch may be changed and committed before the next is asked for.
+        """
+        orders, statement = self._orders(()), self._select(*where, options=options).limit(size)
+        [part], parameters = rows_after(orders, None)
+        while True:
+            rows = await self.session.scalars(part.of(statement), parameters)
+            batch = rows.unique().all()
+            last = sa.inspect(batch[-1], raiseerr=True).identity if batch else None
+            if last is None:
+                return
+            [part], parameters = rows_after(orders, last)
+            yield batch
+            if len(batch) < size:
+                return
+
+    async def load(self, row: M, *relationships: str) -> M:
+        """Load these relationships of a row in hand, anew if they were loaded before."""
+        self.session.expire(row, relationships)
+        options = [selectinload(getattr(self.model, name)) for name in relationships]
+        await self.session.scalars(self._select(self._has_key([key_of(row)]), options=options))
+        return row
 
     async def create(self, **values: object) -> M:
         """A new row of these values, flushed. Raises UnknownField for one that is not writable."""
@@ -66,6 +128,13 @@ class Repository(Bulk[M]):
                 f"this {self.model.__name__} was read in another session: get it by its key in this"
                 " one, or `await session.merge(row)`"
             )
+
+
+async def _each(result: AsyncScalarResult[M]) -> AsyncGenerator[M]:
+    # Row by row every row would cross between the coroutine and the driver's greenlet.
+    async for rows in result.partitions():
+        for row in rows:
+            yield row
 
 
 def contains(column: Column, text: str) -> Criterion:
