@@ -120,6 +120,14 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/models.py",
+        "    posts: Mapped[list[Post]] = relationship(\n",
+        "    drafts: Mapped[list[Post]] = relationship(\n"
+        '        secondary=post_tags, viewonly=True, lazy="joined"\n    )\n'
+        "    posts: Mapped[list[Post]] = relationship(\n",
+        "tests/db/test_guards.py::test_no_joined_collection_shows_deleted_rows",
+    ),
+    Mutation(
+        "src/shop/models.py",
         "    name: Mapped[str] = mapped_column(sa.String(50), unique=True)\n",
         "    name: Mapped[str] = mapped_column(sa.DateTime, unique=True)\n",
         "tests/db/test_guards.py::test_every_datetime_has_a_time_zone",

@@ -61,6 +61,19 @@ class Address(Base):
         "Address.user is loaded by a query that nobody wrote, and that cannot be awaited: write"
         ' relationship(..., lazy="raise"), and selectinload(Address.user) in the queries',
     ),
+    "joined": (
+        """
+class Team(Base):
+    __tablename__ = "teams"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    members: Mapped[list[User]] = relationship(
+        primaryjoin="foreign(User.name) == Team.name", viewonly=True, lazy="joined"
+    )
+""",
+        "test_no_joined_collection_shows_deleted_rows",
+        'Team.members would show deleted rows: write lazy="raise", and joinedload(Team.members)',
+    ),
     "naive": (
         """
 class Visit(Base):

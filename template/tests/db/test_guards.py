@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from alembic.config import Config
-from sqlalchemy.orm import DeclarativeBase, Mapper, configure_mappers
+from sqlalchemy.orm import DeclarativeBase, Mapper, RelationshipDirection, configure_mappers
 
 from . import db, dialect, testing
 
@@ -63,6 +63,27 @@ def test_every_relationship_says_how_it_is_loaded(
             for mapper in mappers
             for relationship in mapper.relationships
             if relationship.lazy in {"select", "noload"}
+        ),
+        guards_accept,
+    )
+
+
+def test_no_joined_collection_shows_deleted_rows(
+    mappers: list[Mapper[object]], guards_accept: Collection[str]
+) -> None:
+    # The layer adds its criterion to joinedload() in a query, not to what a model maps.
+    _refuse(
+        (
+            (
+                str(relationship),
+                f'would show deleted rows: write lazy="raise", and joinedload({relationship}) in'
+                " the queries that need it",
+            )
+            for mapper in mappers
+            for relationship in mapper.relationships
+            if relationship.lazy in {"joined", False}
+            and relationship.direction is not RelationshipDirection.MANYTOONE
+            and issubclass(relationship.mapper.class_, db.SoftDeletable)
         ),
         guards_accept,
     )
