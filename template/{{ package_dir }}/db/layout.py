@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from inspect import Parameter, signature
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,13 +14,17 @@ from .rows import Batch, Row
 
 
 @dataclass
-class _Parameters:
-    """What a default function may ask for, in place of SQLAlchemy's own context."""
+class _Context:
+    """What a function gets that makes a default from the row, in place of SQLAlchemy's context."""
 
     row: Row = field(default_factory=dict[str, object])
 
     def get_current_parameters(self) -> Row:
         return self.row
+
+
+# The values of a column for so many rows, which do not give it.
+Defaults = Callable[[Sequence[Row]], list[object]]
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,7 @@ class _Field:
 
     name: str
     column: sa.Column[Any]
-    # For so many rows at once: a call for each value costs more than the value.
-    default: Callable[[Sequence[Row]], list[object]] | None
+    default: Defaults | None
     # Left to the database where a row gives no value.
     served: bool
 
@@ -140,44 +142,42 @@ def _batch(
     return Batch(tuple(names), tuple(columns), values, given)
 
 
-def _maker(
-    function: Callable[..., object],
-    several: Callable[[int], list[object]] | None,
-) -> Callable[[Sequence[Row]], list[object]]:
-    if several is not None:
-        return lambda rows: several(len(rows))
-    # SQLAlchemy wraps a function that asks for no context, and one that tells nothing of itself.
-    plain = getattr(function, "__wrapped__", None)
-    try:
-        asks = callable(plain) and any(
-            parameter.default is Parameter.empty
-            for parameter in signature(plain).parameters.values()
-        )
-    except ValueError:
-        asks = False
-    if callable(plain) and not asks:
-        return lambda rows: [plain() for _ in rows]
-    return lambda rows: [function(_Parameters(row)) for row in rows]
-
-
 def _renewal(column: sa.Column[Any], made: sa.ColumnDefault) -> object:
     if made.is_clause_element:
         return made.arg
-    return sa.literal(made.arg(_Parameters()) if made.is_callable else made.arg, column.type)
+    return sa.literal(made.arg(_Context()) if made.is_callable else made.arg, column.type)
 
 
 def _field(name: str, column: sa.Column[Any], constant: object) -> _Field:
     made = column.default
     if constant is not None:
-        return _Field(name, column, lambda rows: [constant] * len(rows), served=False)
+        return _Field(name, column, _same(constant), served=False)
     if isinstance(made, sa.ColumnDefault) and made.is_scalar:
-        value: object = made.arg
-        return _Field(name, column, lambda rows: [value] * len(rows), served=False)
+        return _Field(name, column, _same(made.arg), served=False)
     if isinstance(made, sa.ColumnDefault) and made.is_callable:
-        return _Field(name, column, _maker(made.arg, column.info.get("defaults")), served=False)
+        return _Field(name, column, _called(column, made.arg), served=False)
     counted = column.table.autoincrement_column is column
     served = column.server_default is not None or made is not None or counted
     return _Field(name, column, None, served)
+
+
+def _same(value: object) -> Defaults:
+    return lambda rows: [value] * len(rows)
+
+
+def _called(column: sa.Column[Any], function: Callable[[object], object]) -> Defaults:
+    # A model may name a function that makes many at once, as mixins.uuid7s.
+    several: Callable[[int], list[object]] | None = column.info.get("defaults")
+    context = _Context()
+
+    def one_by_one(rows: Sequence[Row]) -> list[object]:
+        made: list[object] = []
+        for row in rows:
+            context.row = row
+            made.append(function(context))
+        return made
+
+    return one_by_one if several is None else lambda rows: several(len(rows))
 
 
 def _groups(
@@ -185,11 +185,12 @@ def _groups(
     varying: frozenset[str],
     served: frozenset[str],
 ) -> Mapping[frozenset[str], list[Row]]:
-    """The rows by which of these names they give: all in one group, most of the time.
+    """The rows by which of these names they give; a None for what is served is not given.
 
-    Rows of different groups change places: within a chunk, and with no more to tell by.
+    Rows of different groups change places, within a chunk.
     """
-    if not varying & served and all(len(row) == len(varying) for row in chunk) or not varying:
+    alike = all(len(row) == len(varying) for row in chunk) and not varying & served
+    if alike or not varying:
         return {varying: chunk}
     groups: dict[frozenset[str], list[Row]] = defaultdict(list)
     for row in chunk:

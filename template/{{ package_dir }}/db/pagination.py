@@ -166,7 +166,8 @@ def _parts(orders: Orders, nulls: tuple[bool, ...]) -> Sequence[Part]:
 
 
 def _after(orders: Orders, places: Sequence[Place]) -> Condition:
-    first, place, bound = orders[0], places[0], sa.true()
+    first, place = orders[0], places[0]
+    bound: Condition = sa.true()
     if not first.nullable and len(orders) > 1:
         # Needed by an index for the OR below, and on MySQL for the comparison of rows too.
         bound = first.column <= place if first.down else first.column >= place
@@ -202,15 +203,15 @@ async def turn_to(
     parts, parameters = rows_after(orders, place.values)
     rows: list[sa.Row[Any]] = []
     for part in parts:
-        some = part.of(placed).limit(size + 1 - len(rows))
-        rows += (await session.execute(some, parameters)).unique()
+        found = part.of(placed).limit(size + 1 - len(rows))
+        rows += (await session.execute(found, parameters)).unique()
         if len(rows) > size:
             break
-    more, rows = len(rows) > size, rows[:size]
+    is_last, rows = len(rows) <= size, rows[:size]
+    begins, ends = place.is_start, is_last
     if place.backwards:
         rows.reverse()
-    begins = not more if place.backwards else place.is_start
-    ends = place.values is None if place.backwards else not more
+        begins, ends = is_last, place.values is None
     # Past the last row, the way back begins at the other end.
     first, last = (rows[0][1:], rows[-1][1:]) if rows else (None, None)
     return (

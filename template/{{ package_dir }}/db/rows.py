@@ -129,11 +129,11 @@ def _lists(iterator: Iterator[T], size: int) -> Iterator[list[T]]:
 
 
 def needs_sql(table: sa.FromClause, columns: Sequence[sa.Column[Any]]) -> bool:
-    """Whether an INSERT says more than the values: an expression of a type, or as a default."""
-    left = set(table.columns) - set(columns)
-    return any(
-        isinstance(column, sa.Column) and column.default is not None for column in left
-    ) or any(
-        column.type.bind_expression(sa.bindparam(None, type_=column.type)) is not None
-        for column in columns
-    )
+    """Whether an INSERT of these columns says more than their values, and so COPY is no match."""
+    for column in set(table.columns).difference(columns):
+        # A default in SQL; one of the table itself works for COPY too.
+        if isinstance(column, sa.Column) and column.default is not None:
+            return True
+    placeholders = (sa.bindparam(None, type_=column.type) for column in columns)
+    # A function round the value, as types of PostGIS have it.
+    return any(value.type.bind_expression(value) is not None for value in placeholders)
