@@ -69,6 +69,7 @@ async def stream(ground: Ground) -> list[Race]:
     for start, end in ((0, WARM), (WARM, WARM + number)):
         async with ground.database.transaction() as session:
             await ground.layer.users(session).insert_many(rows(end - start, start=start))
+        await ground.analyze("users")
         if start == 0:
             await read()
             await read_batches()

@@ -63,9 +63,7 @@ async def _fill(ground: Ground) -> None:
     )
     async with ground.engine.begin() as connection:
         await connection.execute(sa.text(insert))
-    analyze = "ANALYZE TABLE entries" if ground.dialect == "mysql" else "ANALYZE entries"
-    async with ground.engine.begin() as connection:
-        await connection.execute(sa.text(analyze))
+    await ground.analyze("entries")
 
 
 async def _pages(ground: Ground, order: str) -> Race:
