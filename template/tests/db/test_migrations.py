@@ -163,7 +163,8 @@ async def test_no_database_but_that_of_the_tests_is_migrated_for_them(
     async with testing.temporary_database(database_server) as production:
         # It was there before the layer, and knows nothing of the settings that it is handed.
         url = production.url.render_as_string(hide_password=False)
-        own = f"context.config.attributes['settings'] = migrate.DatabaseSettings(url={url!r})"
+        own = f"migrate.DatabaseSettings(url={url!r}, pooler='none')"
+        own = f"context.config.attributes['settings'] = {own}"
         own = f"from alembic import context\n{own}\nmigrate.run("
         (ini.parent / "env.py").write_text(ENVIRONMENT.replace("migrate.run(", own))
         with pytest.raises(pytest.fail.Exception, match="for the tests env.py would migrate"):
