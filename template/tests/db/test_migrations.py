@@ -193,7 +193,7 @@ async def test_env_says_where_the_database_is_unless_a_program_does(
     env = Path(config.config_file_name).parent / "env.py"
     async with testing.temporary_database(database_server) as own:
         url = own.url.render_as_string(hide_password=False)
-        arguments = f"metadata, settings=migrate.DatabaseSettings(url={url!r})"
+        arguments = f"metadata, settings=migrate.DatabaseSettings(url={url!r}, pooler='none')"
         env.write_text(ENVIRONMENT.replace("run(metadata", f"run({arguments}"))
         await upgrade(config)
         assert (await tables(own), await tables(settings)) == (set(), {"parents", "children"})
