@@ -15,6 +15,7 @@ from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+from sqlalchemy.sql.visitors import replacement_traverse
 
 from . import driver
 from .rows import Run
@@ -262,41 +263,57 @@ async def upsert_rows(
     *,
     on: Sequence[str],
     always: Mapping[str, object],
+    only: Sequence[sa.ColumnElement[bool]],
 ) -> None:
     """Insert runs of rows, or give these columns to the rows that are the same `on` these others.
 
-    `always` are values that any row gets that is there.
+    `always` are values that any row gets that is there, if it meets `only`: others are left alone.
     """
     async for run, columns in runs:
         insert = mysql.insert(table)
         # Without a change the row is left as it is.
-        changes: dict[str, object] = {
-            **{name: insert.inserted[name] for name in columns},
-            **_written_out(always, connection.dialect),
-        }
-        keep = {name: table.c[name] for name in on}
-        statement = insert.on_duplicate_key_update(changes if columns else keep)
+        changes: dict[str, Any] = {name: table.c[name] for name in on}
+        if columns:
+            changes = {**{name: insert.inserted[name] for name in columns}, **always}
+        if only:
+            met = sa.and_(*only)
+            changes = {name: sa.case((met, x), else_=table.c[name]) for name, x in changes.items()}
+        changes = {name: _written_out(x, connection.dialect) for name, x in changes.items()}
+        statement = insert.on_duplicate_key_update(changes)
         for batch in run.batches:
             await connection.execute(statement, batch.mappings())
 
 
-def _is_parameter(value: object) -> TypeGuard[sa.BindParameter[Any]]:
-    return isinstance(value, sa.BindParameter)
+def _is_parameter(element: object) -> TypeGuard[sa.BindParameter[Any]]:
+    return isinstance(element, sa.BindParameter)
 
 
-def _written_out(values: Mapping[str, object], dialect: sa.Dialect) -> dict[str, object]:
+def _written_out(clause: sa.ColumnElement[Any], dialect: sa.Dialect) -> sa.ColumnElement[Any]:
     """The same, with text in place of parameters: asyncmy takes none after those of the rows."""
 
-    def text(value: sa.BindParameter[Any]) -> sa.ColumnElement[Any]:
-        process = value.type.dialect_impl(dialect).bind_processor(dialect)
-        plain = process(value.effective_value) if process else value.effective_value
+    def text(plain: object) -> str:
         if isinstance(plain, datetime):
             # As the driver has it; MariaDB reads no time zone.
             plain = plain.replace(tzinfo=None)
-        inline = sa.literal(plain).compile(dialect=dialect, compile_kwargs={"literal_binds": True})
-        return sa.literal_column(str(inline))
+        if isinstance(plain, str):
+            # A % would be doubled, for a driver that does not look here.
+            return f"_utf8mb4 x'{plain.encode().hex()}'"
+        return str(
+            sa.literal(plain).compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+        )
 
-    return {name: text(value) if _is_parameter(value) else value for name, value in values.items()}
+    def replace(element: object, **_: object) -> sa.ColumnElement[Any] | None:
+        if not _is_parameter(element):
+            return None
+        process = element.type.dialect_impl(dialect).bind_processor(dialect)
+        several = element.effective_value if element.expanding else None
+        values = [element.effective_value] if several is None else several
+        texts = ", ".join(text(process(value) if process else value) for value in values)
+        return sa.literal_column(texts if several is None else f"({texts})")
+
+    # What the visitor gives is of no type.
+    written: sa.ColumnElement[Any] = replacement_traverse(clause, {}, replace)
+    return written
 
 
 async def update_rows(
@@ -305,7 +322,7 @@ async def update_rows(
     runs: AsyncIterable[tuple[Run, Sequence[str]]],
     *,
     always: Mapping[str, object],
-    only: sa.ColumnElement[bool],
+    only: Sequence[sa.ColumnElement[bool]],
 ) -> int:
     """Give these columns of runs to the rows that are the same in the others; how many were.
 
@@ -321,7 +338,8 @@ async def update_rows(
             **always,
         }
         where = [table.c[name] == sa.bindparam(at[name]) for name in same]
-        statement = sa.update(table).where(*where, only).values(changes)
+        met = [_written_out(x, connection.dialect) for x in only]
+        statement = sa.update(table).where(*where, *met).values(changes)
         for batch in run.batches:
             rows = [{at.get(name, name): x for name, x in row.items()} for row in batch.mappings()]
             count += (await connection.execute(statement, rows)).rowcount

@@ -3,13 +3,13 @@
 import re
 import signal
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Generator,
     Mapping,
     Sequence,
 )
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -237,22 +237,32 @@ async def upsert_rows(
     *,
     on: Sequence[str],
     always: Mapping[str, object],
+    only: Sequence[sa.ColumnElement[bool]],
 ) -> None:
     """Insert runs of rows, or give these columns to the rows that are the same `on` these others.
 
-    `always` are values that any row gets that is there.
+    `always` are values that any row gets that is there, if it meets `only`: others are left alone.
     """
-    where = _condition(table, on)
-    async for source, columns in _staged(connection, runs, on):
-        insert = postgresql.insert(table).from_select(list(source.selected_columns.keys()), source)
-        changes: dict[str, object] = {**{name: insert.excluded[name] for name in columns}, **always}
-        if columns:
-            statement = insert.on_conflict_do_update(
-                index_elements=on, index_where=where, set_=changes
+    same, unique = [table.c[name] for name in on], _unique(table, on)
+    options: Mapping[str, Any] = unique.dialect_options["postgresql"] if unique is not None else {}
+    async with aclosing(_staged(connection, table, runs)) as stages:
+        async for stage, run, columns in stages:
+            source = _newest(
+                stage,
+                run,
+                same,
+                nulls_are_equal=bool(options.get("nulls_not_distinct")),
             )
-        else:
-            statement = insert.on_conflict_do_nothing(index_elements=on, index_where=where)
-        await connection.execute(statement)
+            insert = postgresql.insert(table).from_select([c.key for c in run.columns], source)
+            values: dict[str, object] = {name: insert.excluded[name] for name in columns}
+            target: dict[str, Any] = {"index_elements": same, "index_where": options.get("where")}
+            if columns:
+                insert = insert.on_conflict_do_update(
+                    **target, set_={**values, **always}, where=sa.and_(*only) if only else None
+                )
+            else:
+                insert = insert.on_conflict_do_nothing(**target)
+            await connection.execute(insert)
 
 
 async def update_rows(
@@ -261,54 +271,81 @@ async def update_rows(
     runs: AsyncIterable[tuple[Run, Sequence[str]]],
     *,
     always: Mapping[str, object],
-    only: sa.ColumnElement[bool],
+    only: Sequence[sa.ColumnElement[bool]],
 ) -> int:
     """Give these columns of runs to the rows that are the same in the others; how many were.
 
     `always` are values that each of them gets; those that do not meet `only` are left alone.
     """
     count = 0
-    async for source, columns in _staged(connection, runs, [c.key for c in table.primary_key]):
-        new = source.subquery()
-        changes: dict[str, object] = {**{name: new.c[name] for name in columns}, **always}
-        same = [table.c[name] == new.c[name] for name in set(new.c.keys()).difference(columns)]
-        result = await connection.execute(sa.update(table).where(*same, only).values(changes))
-        count += result.rowcount
+    async with aclosing(_staged(connection, table, runs)) as stages:
+        async for stage, run, columns in stages:
+            new = _newest(stage, run, [*table.primary_key]).subquery()
+            values: dict[str, object] = {name: new.c[table.c[name].name] for name in columns}
+            same = [c == new.c[c.name] for c in run.columns if c.key not in columns]
+            statement = sa.update(table).where(*same, *only).values({**values, **always})
+            count += (await connection.execute(statement)).rowcount
     return count
 
 
 async def _staged(
     connection: AsyncConnection,
+    table: sa.Table[Any],
     runs: AsyncIterable[tuple[Run, Sequence[str]]],
-    key: Sequence[str],
-) -> AsyncIterator[tuple[sa.Select[Any], Sequence[str]]]:
-    """The rows of runs from a temporary table, another where the columns change.
+) -> AsyncGenerator[tuple[sa.TableClause, Run, Sequence[str]]]:
+    """Temporary tables with the rows of runs, another where the columns change."""
+    # What gives the rows may load others on the same connection, while this table is there.
+    info = connection.info
+    depth = info["stages"] = info.get("stages", 0) + 1
+    name = f"bulk rows {depth}"
+    last: tuple[sa.TableClause, Run, Sequence[str]] | None = None
+    try:
+        async for run, columns in runs:
+            if last is None or (last[1].columns, last[2]) != (run.columns, columns):
+                if last is not None:
+                    yield last
+                    await connection.exec_driver_sql(f'DROP TABLE pg_temp."{name}"')
+                last = sa.table(name, *map(_as_stored, run.columns)), run, columns
+                like = sa.select(*_raw(run.columns)).select_from(table)
+                made = like.limit(sa.literal_column("0")).compile(dialect=connection.dialect)
+                await connection.exec_driver_sql(f'CREATE TEMPORARY TABLE "{name}" AS {made}')
+            await driver.insert_rows(connection, last[0], run)
+        if last is not None:
+            yield last
+            await connection.exec_driver_sql(f'DROP TABLE pg_temp."{name}"')
+    finally:
+        info["stages"] -= 1
 
-    Of rows that have the same key the last one counts.
-    """
-    shape: tuple[Sequence[sa.Column[Any]], Sequence[str]] | None = None
-    stage = sa.table("bulk_rows")
-    async for run, columns in runs:
-        if shape != (run.columns, columns):
-            if shape is not None:
-                yield _newest(stage, key), shape[1]
-                await connection.execute(sa.text("DROP TABLE bulk_rows"))
-            shape = (run.columns, columns)
-            stage = sa.table("bulk_rows", *(sa.column(c.key, c.type) for c in run.columns))
-            like = sa.select(*run.columns).limit(sa.literal_column("0"))
-            made = like.compile(dialect=connection.dialect)
-            await connection.exec_driver_sql(f"CREATE TEMPORARY TABLE bulk_rows AS {made}")
-        await driver.insert_rows(connection, stage, run)
-    if shape is not None:
-        yield _newest(stage, key), shape[1]
-        await connection.execute(sa.text("DROP TABLE bulk_rows"))
+
+def _as_stored(column: sa.Column[Any]) -> sa.ColumnClause[Any]:
+    """The column of a stage, known by the same key."""
+    staged = sa.column(column.name, column.type)
+    staged.key = column.key
+    return staged
 
 
-def _newest(stage: sa.TableClause, key: Sequence[str]) -> sa.Select[Any]:
-    same = [stage.c[name] for name in key]
+def _raw(columns: Sequence[sa.Column[Any]]) -> list[sa.ColumnClause[Any]]:
+    """The columns as the database has them: a type may decrypt what it reads."""
+    return [sa.column(column.name) for column in columns]
+
+
+def _newest(
+    stage: sa.TableClause,
+    run: Run,
+    key: Sequence[sa.Column[Any]],
+    *,
+    nulls_are_equal: bool = False,
+) -> sa.Select[Any]:
+    """The rows of a stage; of those that have the same key the last."""
+    same: list[sa.ColumnElement[Any]] = [*_raw(key)]
     # A system column, which tells the order in which the rows came.
     place = sa.column("ctid", sa.String)
-    return sa.select(stage).ext(distinct_on(*same)).order_by(*same, place.desc())
+    nullable = _raw([column for column in key if column.nullable])
+    if nullable and not nulls_are_equal:
+        # Rows with a NULL there are not the same, as the constraint has it.
+        same.append(sa.case((sa.or_(*(column.is_(None) for column in nullable)), place)))
+    source = sa.select(*_raw(run.columns)).select_from(stage)
+    return source.ext(distinct_on(*same)).order_by(*same, place.desc())
 
 
 async def prepare_migration(connection: AsyncConnection, patience: float) -> None:
@@ -376,7 +413,10 @@ def _begin(connection: sa.Connection) -> None:
     info["read_only_default"] = read_only
 
 
-def _condition(table: sa.Table[Any], on: Sequence[str]) -> sa.TextClause | None:
-    """The condition of a partial index on these columns, which ON CONFLICT has to repeat."""
-    indexes = [x for x in table.indexes if x.unique and set(x.columns.keys()) == set(on)]
-    return indexes[0].dialect_options["postgresql"]["where"] if indexes else None
+def _unique(table: sa.Table[Any], on: Sequence[str]) -> sa.UniqueConstraint | sa.Index | None:
+    """The unique constraint or index on these columns; its condition ON CONFLICT has to repeat."""
+    known: list[sa.UniqueConstraint | sa.Index] = [
+        *(x for x in table.constraints if isinstance(x, sa.UniqueConstraint)),
+        *(x for x in table.indexes if x.unique),
+    ]
+    return next((x for x in known if set(x.columns.keys()) == set(on)), None)

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import AsyncIterable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -16,6 +16,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql.visitors import replacement_traverse
 
 from . import driver
 from .rows import Run
@@ -195,21 +196,25 @@ async def upsert_rows(
     *,
     on: Sequence[str],
     always: Mapping[str, object],
+    only: Sequence[sa.ColumnElement[bool]],
 ) -> None:
     """Insert runs of rows, or give these columns to the rows that are the same `on` these others.
 
-    `always` are values that any row gets that is there.
+    `always` are values that any row gets that is there, if it meets `only`: others are left alone.
     """
-    where = _condition(table, on)
+    same, where = [table.c[name] for name in on], _condition(table, on)
     async for run, columns in runs:
         insert = sqlite.insert(table)
         changes: dict[str, object] = {**{name: insert.excluded[name] for name in columns}, **always}
         if columns:
             statement = insert.on_conflict_do_update(
-                index_elements=on, index_where=where, set_=changes
+                index_elements=same,
+                index_where=where,
+                set_=changes,
+                where=sa.and_(*map(_spelled_out, only)) if only else None,
             )
         else:
-            statement = insert.on_conflict_do_nothing(index_elements=on, index_where=where)
+            statement = insert.on_conflict_do_nothing(index_elements=same, index_where=where)
         for batch in run.batches:
             await connection.execute(statement, batch.mappings())
 
@@ -220,7 +225,7 @@ async def update_rows(
     runs: AsyncIterable[tuple[Run, Sequence[str]]],
     *,
     always: Mapping[str, object],
-    only: sa.ColumnElement[bool],
+    only: Sequence[sa.ColumnElement[bool]],
 ) -> int:
     """Give these columns of runs to the rows that are the same in the others; how many were.
 
@@ -236,11 +241,26 @@ async def update_rows(
             **always,
         }
         where = [table.c[name] == sa.bindparam(at[name]) for name in same]
-        statement = sa.update(table).where(*where, only).values(changes)
+        statement = sa.update(table).where(*where, *map(_spelled_out, only)).values(changes)
         for batch in run.batches:
             rows = [{at.get(name, name): x for name, x in row.items()} for row in batch.mappings()]
             count += (await connection.execute(statement, rows)).rowcount
     return count
+
+
+def _spelled_out(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """The same, with a parameter for each value of an IN: many rows at once take no list."""
+
+    def replace(element: object, **_: object) -> sa.Tuple | None:
+        if not (_is_parameter(element) and element.expanding):
+            return None
+        return sa.tuple_(*(sa.literal(x, element.type) for x in element.effective_value or ()))
+
+    return replacement_traverse(condition, {}, replace)
+
+
+def _is_parameter(element: object) -> TypeGuard[sa.BindParameter[Any]]:
+    return isinstance(element, sa.BindParameter)
 
 
 async def prepare_migration(connection: AsyncConnection, patience: float) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, registry, relationship
+from sqlalchemy.types import TypeDecorator
 
 from . import db
 
@@ -65,6 +66,61 @@ class Placement(ProbeBase):
     shelf: Mapped[str] = mapped_column(sa.String(20), primary_key=True)
     place: Mapped[int] = mapped_column(primary_key=True)
     price: Mapped[Decimal]
+
+
+class Seat(db.BigIntKeyed, ProbeBase):
+    """Unique where no column is NULL."""
+
+    __tablename__ = "probe_seats"
+    __table_args__ = (sa.UniqueConstraint("room", "number"),)
+
+    room: Mapped[str | None] = mapped_column(sa.String(20))
+    number: Mapped[int]
+    guest: Mapped[str | None] = mapped_column(sa.String(20))
+
+
+class Employee(db.BigIntKeyed, ProbeBase):
+    """Classes that share a table."""
+
+    __tablename__ = "probe_employees"
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "employee"}
+
+    kind: Mapped[str] = mapped_column(sa.String(20))
+    email: Mapped[str] = mapped_column(sa.String(50), unique=True)
+    name: Mapped[str] = mapped_column(sa.String(50))
+
+
+class Manager(Employee):
+    __mapper_args__ = {"polymorphic_identity": "manager"}
+
+    bonus: Mapped[int | None]
+
+
+class Engineer(Employee):
+    __mapper_args__ = {"polymorphic_identity": "engineer"}
+
+
+class Marked(TypeDecorator[str]):
+    """What is written and read by an expression, as encrypted columns are."""
+
+    impl = sa.String(50)
+    cache_ok = True
+
+    def bind_expression(self, bindparam: sa.BindParameter[str]) -> sa.ColumnElement[str]:
+        return sa.type_coerce(bindparam, sa.String) + "!"
+
+    def column_expression(self, column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+        return sa.func.replace(column, "!", "", type_=self)
+
+
+class Secret(ProbeBase):
+    """Columns with names and keys of their own, in a table of a name that might be taken."""
+
+    __tablename__ = "bulk_rows"
+
+    id: Mapped[int] = mapped_column("the id", primary_key=True, autoincrement=False, key="number")
+    word: Mapped[str | None] = mapped_column("theWord", Marked, key="said")
+    plain: Mapped[str | None] = mapped_column("select", sa.String(50), key="kept")
 
 
 class Colour(StrEnum):

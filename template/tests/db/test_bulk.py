@@ -11,9 +11,31 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import db
-from .models import Author, Book, Colour, Member, Placement, Sample
+from .models import (
+    Author,
+    Book,
+    Colour,
+    Employee,
+    Engineer,
+    Manager,
+    Member,
+    Placement,
+    Sample,
+    Seat,
+    Secret,
+)
 
 Samples = db.Repository[Sample]
+
+
+class Chess(db.Repository[Member]):
+    """As a tenant's: what is not its own is not there."""
+
+    def statement(self) -> sa.Select[Member]:
+        here = super().statement().where(Member.club.in_(["chess", "100%"]))
+        return here.where(Member.email.like("a%")).order_by(Member.email)
+
+
 MANY = 5_000
 # More than one COPY takes.
 MORE = 20_001
@@ -368,3 +390,158 @@ async def test_what_the_session_holds_is_written_first(session: AsyncSession) ->
     session.add(author)
     await db.Repository[Book](session).insert_many([{"author_id": author.id, "title": "First"}])
     assert await db.Repository[Book](session).count() == 1
+
+
+async def test_of_rows_with_a_null_none_is_the_same(session: AsyncSession) -> None:
+    seats = db.Repository[Seat](session)
+    rows: list[Mapping[str, object]] = [
+        {"room": None, "number": 1, "guest": "a"},
+        {"room": None, "number": 1, "guest": "b"},
+        {"room": "x", "number": 1, "guest": "c"},
+        {"room": "x", "number": 1, "guest": "d"},
+    ]
+
+    assert await seats.upsert_many(rows, on=["room", "number"]) == 4
+
+    assert sorted(str(seat.guest) for seat in await seats.find()) == ["a", "b", "d"]
+
+
+async def test_rows_of_another_class_in_the_table_are_left_alone(session: AsyncSession) -> None:
+    engineer = await db.Repository[Engineer](session).create(email="e", name="kept")
+    manager = await db.Repository[Manager](session).create(email="m", name="old")
+    managers, keys = db.Repository[Manager](session), [engineer.id, manager.id]
+
+    rows = [{"id": key, "name": "own", "bonus": 1} for key in keys]
+    assert await managers.update_rows(rows) == 1
+    assert await managers.update_many([engineer.id], name="changed") == 0
+    assert await managers.delete_many([engineer.id]) == 0
+    new = [{"email": email, "name": "new", "bonus": 2} for email in ("e", "m", "n")]
+    await managers.upsert_many(new, on=["email"])
+
+    session.expunge_all()
+    found = await db.Repository[Employee](session).find(order_by=Employee.email)
+    assert [(row.kind, row.name) for row in found] == [
+        ("engineer", "kept"),
+        ("manager", "new"),
+        ("manager", "new"),
+    ]
+    assert await db.Repository[Employee](session).update_many(keys, name="all") == 2
+
+
+async def test_rows_that_a_repository_does_not_see_are_left_alone(session: AsyncSession) -> None:
+    members = db.Repository[Member](session)
+    rows = [("chess", "ada"), ("go", "ada"), ("chess", "eva"), ("100%", "ada")]
+    made = await members.create_many({"club": club, "email": email} for club, email in rows)
+    keys = [row.id for row in made]
+    seen = [True, False, False, True]
+
+    assert await Chess(session).update_many(keys, notes={"n": 1}) == 2
+    assert [row.notes == {"n": 1} for row in made] == seen
+    assert await Chess(session).update_rows({"id": key, "notes": {"n": 2}} for key in keys) == 2
+    assert [row.notes == {"n": 2} for row in made] == seen
+    new = [{"club": club, "email": email, "notes": {"n": 3}} for club, email in rows]
+    await Chess(session).upsert_many(new, on=["club", "email"])
+    session.expire_all()
+    found = await members.find(order_by=Member.id)
+    assert [row.notes == {"n": 3} for row in found] == seen
+    assert await Chess(session).delete_many(keys) == 2
+    assert [row.is_deleted for row in made] == seen
+
+
+async def test_a_repository_whose_statement_is_no_mere_where_changes_no_rows_by_it(
+    session: AsyncSession,
+) -> None:
+    class OfAda(db.Repository[Book]):
+        def statement(self) -> sa.Select[Book]:
+            return super().statement().join(Book.author).where(Author.name == "Ada")
+
+    books = OfAda(session)
+    for changes in (
+        books.update_many([1], title="a"),
+        books.update_rows([{"id": 1, "title": "a"}]),
+        books.upsert_many([{"id": 1, "title": "a"}], on=["id"]),
+        books.delete_many([1]),
+    ):
+        with pytest.raises(TypeError, match="OfAda is more than a WHERE"):
+            await changes
+
+
+async def test_a_row_in_hand_holds_what_the_database_does(session: AsyncSession) -> None:
+    author = await db.Repository[Author](session).create(email="ada")
+    books = db.Repository[Book](session)
+    book = await books.create(author_id=author.id, title="First")
+    await books.load(book, "author")
+    old = book.updated_at = datetime(2020, 1, 1, tzinfo=UTC)
+    await session.flush()
+
+    assert await books.update_many([book.id, book.id], pages=Book.pages + 1) == 1
+    assert (book.pages, book.version, book.author) == (2, 3, author)
+    assert book.updated_at > old
+    rows = [{"id": book.id, "title": title} for title in ("a", "b")]
+    await books.update_rows(rows)
+    assert book.title == "b"
+    await books.update(book, pages=9)
+    await books.delete(book)
+    version = book.version
+    assert await books.update_many([book.id], pages=1) == 0
+    assert await books.update_rows([{"id": book.id, "pages": 1}]) == 0
+    assert (book.pages, book.version) == (9, version)
+    await books.restore(book)
+
+
+async def test_a_row_in_hand_goes_when_it_is_deleted_and_not_before(session: AsyncSession) -> None:
+    class Small(db.Repository[Sample]):
+        def statement(self) -> sa.Select[Sample]:
+            return super().statement().where(Sample.small < 5)
+
+    made = await Samples(session).create_many([{"code": "a", "small": 1}, {"code": "b"}])
+    keys = [row.id for row in made]
+    assert await Small(session).delete_many([*keys, *keys]) == 1
+    assert [row in session for row in made] == [False, True]
+    assert made[0].code == "a"
+
+
+async def test_a_row_is_not_given_twice_with_its_version(session: AsyncSession) -> None:
+    row = await Samples(session).create(code="a")
+    twice = [{"id": row.id, "version": row.version, "text": text} for text in "ab"]
+    with pytest.raises(ValueError, match="given twice"):
+        await Samples(session).update_rows(twice)
+    assert (row.text, row.version) == (None, 1)
+
+
+async def test_columns_may_have_names_and_expressions_of_their_own(session: AsyncSession) -> None:
+    secrets = db.Repository[Secret](session)
+
+    await secrets.insert_many([{"id": 1, "word": "a", "plain": "p"}, {"id": 2}])
+    await secrets.upsert_many([{"id": n, "word": "b"} for n in (1, 3)], on=["id"])
+    await secrets.update_rows([{"id": 2, "word": "c", "plain": "q"}])
+    await secrets.update_many([3], plain="r")
+
+    rows = await session.execute(sa.text("SELECT * FROM bulk_rows ORDER BY 1"))
+    assert [tuple(row) for row in rows] == [(1, "b!", "p"), (2, "c!", "q"), (3, "b!", "r")]
+    assert [row.word for row in await secrets.find(order_by=Secret.id)] == ["b", "c", "b"]
+
+
+async def test_what_gives_the_rows_may_write_others(session: AsyncSession) -> None:
+    secrets = db.Repository[Secret](session)
+
+    async def rows() -> AsyncIterator[Mapping[str, object]]:
+        for number in range(2_001):
+            yield {"id": number}
+        await secrets.upsert_many([{"id": 3_000}], on=["id"])
+        await secrets.update_rows([{"id": 3_000, "plain": "last"}])
+        yield {"id": 2_001, "plain": "x"}
+
+    assert await secrets.upsert_many(rows(), on=["id"]) == 2_002
+    assert await secrets.count() == 2_003
+
+
+async def test_keys_of_several_columns_come_in_any_number(session: AsyncSession) -> None:
+    placements = db.Repository[Placement](session)
+    keys = [("a", number) for number in range(10_000)]
+    await placements.insert_many({"shelf": a, "place": n, "price": Decimal(1)} for a, n in keys)
+
+    assert len(await placements.get_many(keys)) == len(keys)
+    session.expunge_all()
+    assert await placements.update_many(keys, price=Decimal(2)) == len(keys)
+    assert await placements.delete_many(keys) == len(keys)

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.orm import DeclarativeBase, attributes
+from sqlalchemy.orm import DeclarativeBase
 
 from . import dialect, driver, translation
 from .errors import StaleVersion, UnknownField
@@ -83,8 +83,8 @@ class Bulk(Reading[M]):
 
         `on` are the names of a unique constraint or index. A row that has the same values there
         takes over what the new one gives, and keeps the rest; of two new ones that are the same
-        there the later wins. On MySQL any other unique constraint counts too. Raises as
-        `insert_many` does.
+        there the later wins. A row that `statement()` leaves out is left as it is. On MySQL any
+        other unique constraint counts too. Raises as `insert_many` does.
         """
         target, count = layout(self.model), 0
         kept = {*on, *target.key, target.version}
@@ -104,6 +104,7 @@ class Bulk(Reading[M]):
                 changes,
                 on=target.columns_of(on),
                 always=target.renewals(),
+                only=[*target.kinds, *self._criteria()],
             )
         return count
 
@@ -125,37 +126,42 @@ class Bulk(Reading[M]):
         without its key.
         """
         target, held = layout(self.model), self._held()
-        touched: list[tuple[M, Mapping[str, object]]] = []
+        touched, versioned = set[object](), set[object]()
         count = compared = 0
 
         def batches(chunk: list[Row]) -> Iterator[Batch]:
             nonlocal count, compared
             for batch in target.updates(chunk):
                 if held:
-                    touched.extend((held[key], row) for key, row in batch.by_key() if key in held)
+                    touched.update(held.keys() & batch.row_keys())
+                if target.version in batch.given:
+                    versioned.update(batch.row_keys())
+                    compared += len(batch)
+                    if len(versioned) < compared:
+                        raise ValueError("a row is given twice, with the version that was read")
                 yield batch
-                compared += len(batch) if target.version in batch.given else 0
                 count = _report(progress, count + len(batch))
 
         same = {*target.key, target.version}
         changes = ((run, target.columns_of(run.given - same)) async for run in runs(rows, batches))
 
-        hides = issubclass(self.model, SoftDeletable) and not self._include_deleted
+        only = [*target.kinds, *self._criteria()]
+        if issubclass(self.model, SoftDeletable) and not self._include_deleted:
+            only.append(self.model.deleted_at.is_(None))
         async with self._writing(target) as connection:
             changed = await dialect.update_rows(
                 connection,
                 target.table,
                 changes,
                 always=target.renewals(),
-                only=target.table.c.deleted_at.is_(None) if hides else sa.true(),
+                only=only,
             )
             if compared and changed < count:
                 raise StaleVersion(
                     f"{count - changed} of {count} rows of {self.model.__name__} have changed since"
                     " they were read, or are gone. Read them again, and decide anew."
                 )
-        for row, values in touched:
-            _follow(row, values, target.version)
+        await self._reread([held[key] for key in touched])
         return changed
 
     async def delete_many(self, keys: Keys) -> int:
@@ -166,30 +172,63 @@ class Bulk(Reading[M]):
 
     async def _change(self, keys: Keys, values: Mapping[str, object] | None) -> int:
         """Give the rows with these keys these values, or delete them for None; how many."""
-        version = sa.inspect(self.model).version_id_col
+        target, held = layout(self.model), self._held()
         statement: sa.Update | sa.Delete = sa.delete(self.model)
         if values is not None:
-            statement = sa.update(self.model).values(**values)
-            if version is not None:
-                statement = statement.values({version: version + 1})
+            raised = {target.table.c[name]: x for name, x in target.next_version().items()}
+            statement = sa.update(self.model).values(**values).values(raised)
+        statement = statement.where(*self._criteria())
         # What the session holds follows below: few of many keys are in it.
         options = {"synchronize_session": False, "include_deleted": self._include_deleted}
-        held, touched, count = self._held(), list[M](), 0
-        async with self._writing(layout(self.model)):
-            async for some in chunks(keys, dialect.KEYS_PER_STATEMENT // len(self._key)):
+        touched, count = set[object](), 0
+        async with self._writing(target):
+            async for some in chunks(keys, self._keys_at_once):
                 result = await self.session.execute(
                     statement.where(self._has_key(some)), execution_options=options
                 )
                 assert isinstance(result, sa.CursorResult)
                 count += result.rowcount
                 if held:
-                    touched += [held[key] for key in some if key in held]
-        for row in touched:
-            if values is None:
-                self.session.expunge(row)
-            else:
-                _follow(row, values, layout(self.model).version)
+                    touched.update(held.keys() & some)
+        rows = [held[key] for key in touched]
+        if values is not None:
+            await self._reread(rows)
+        else:
+            left = await self._there(rows)
+            for row in rows:
+                if row not in left:
+                    self.session.expunge(row)
         return count
+
+    def _criteria(self) -> Sequence[sa.ColumnElement[bool]]:
+        """What `statement()` asks of a row. Raises TypeError where that is more than a WHERE."""
+        if not self._is_filtered:
+            return ()
+        statement = self.statement().with_only_columns(*self._key).order_by(None)
+        where, plain = statement.whereclause, sa.select(*self._key)
+        if str(statement) != str(plain if where is None else plain.where(where)):
+            raise TypeError(
+                f"the statement() of {type(self).__name__} is more than a WHERE, which is all that"
+                " many rows can be changed by: read them, and change each"
+            )
+        return () if where is None else (where,)
+
+    async def _reread(self, rows: Collection[M]) -> None:
+        """Have rows in hand hold what the database now holds for them."""
+        for row in rows:
+            self.session.expire(row, sa.inspect(self.model).column_attrs.keys())
+        await self._there(rows)
+
+    async def _there(self, rows: Collection[M]) -> set[M]:
+        """Those of the rows that are still in the database; what is expired of them is read."""
+        found = set[M]()
+        async for some in chunks(map(key_of, rows), self._keys_at_once):
+            statement = sa.select(self.model).where(self._has_key(some))
+            read = await self.session.scalars(
+                statement, execution_options={"include_deleted": True}
+            )
+            found.update(read.unique())
+        return found
 
     @asynccontextmanager
     async def _writing(self, target: Layout) -> AsyncGenerator[AsyncConnection]:
@@ -236,12 +275,3 @@ def _report(progress: Progress | None, count: int) -> int:
     if progress is not None:
         progress(count)
     return count
-
-
-def _follow(row: object, values: Mapping[str, object], version: str | None) -> None:
-    """Have an object in hand hold what the database now holds for it."""
-    for name, value in values.items():
-        if name != version:
-            attributes.set_committed_value(row, name, value)
-    if version is not None and version in sa.inspect(row, raiseerr=True).dict:
-        attributes.set_committed_value(row, version, getattr(row, version) + 1)

@@ -61,7 +61,10 @@ class Layout:
         mapper = sa.inspect(model)
         table: object = mapper.local_table
         if not isinstance(table, sa.Table) or len(mapper.tables) > 1:
-            raise TypeError(f"{model.__name__} lies in several tables: add its rows to a session")
+            raise TypeError(
+                f"{model.__name__} lies in several tables, and this writes to one: use create_many(),"
+                " or update() and delete() for each row"
+            )
         self.model = model
         self.table: sa.Table[Any] = table
         constants: dict[object, object] = {mapper.polymorphic_on: mapper.polymorphic_identity}
@@ -82,6 +85,11 @@ class Layout:
         self.key = [fields[column] for column in self.table.primary_key]
         versioned = mapper.version_id_col
         self.version = fields[versioned] if isinstance(versioned, sa.Column) else None
+        # What tells the model's rows from those of other classes in the table.
+        self.kinds = list[sa.ColumnElement[bool]]()
+        if mapper.single and mapper.polymorphic_on is not None:
+            kinds = [each.polymorphic_identity for each in mapper.self_and_descendants]
+            self.kinds.append(mapper.polymorphic_on.in_(kinds))
 
     def columns_of(self, names: Collection[str]) -> list[str]:
         """The keys of these attributes' columns."""
@@ -91,14 +99,25 @@ class Layout:
 
     def renewals(self) -> dict[str, object]:
         """What every change of a row also sets: its next version, and what has an `onupdate`."""
-        renewed: dict[str, object] = {}
+        renewed = self.next_version()
         for each in self.fields:
-            made = each.column.onupdate
-            if each.name == self.version:
-                renewed[each.column.key] = each.column + sa.literal_column("1")
-            elif isinstance(made, sa.ColumnDefault):
-                renewed[each.column.key] = _renewal(each.column, made)
+            if isinstance(each.column.onupdate, sa.ColumnDefault):
+                renewed.setdefault(each.column.key, _renewal(each.column, each.column.onupdate))
         return renewed
+
+    def next_version(self) -> dict[str, object]:
+        """What raises the version of a row. Raises TypeError for one that SQL cannot count."""
+        mapper = sa.inspect(self.model)
+        column, generator = mapper.version_id_col, mapper.version_id_generator
+        if column is None or not generator:
+            # Without a generator the database does it.
+            return {}
+        if not isinstance(column.type, sa.Integer) or generator(1) != 2:
+            raise TypeError(
+                f"the versions of {self.model.__name__} are no numbers that go up by one: change its"
+                " rows one by one, with update()"
+            )
+        return {str(column.key): column + sa.literal_column("1")}
 
     def inserts(self, chunk: list[Row], *, alike: bool = False) -> Iterator[Batch]:
         """Batches with every column that the database does not fill.

@@ -121,7 +121,7 @@ class Reading(Generic[M]):
 
     async def get_many(self, keys: Iterable[object]) -> list[M]:
         """The rows with these keys, any number, in their order; those that are missing left out."""
-        wanted, size = list(keys), dialect.KEYS_PER_STATEMENT // len(self._key)
+        wanted, size = list(keys), self._keys_at_once
         found: dict[object, M] = {}
         for start in range(0, len(wanted), size):
             some = wanted[start : start + size]
@@ -225,6 +225,11 @@ class Reading(Generic[M]):
     @property
     def _key(self) -> Sequence[Column]:
         return key_attributes(sa.inspect(self.model))
+
+    @property
+    def _keys_at_once(self) -> int:
+        # PostgreSQL makes a tree of the pairs, whose depth the server's stack bounds.
+        return dialect.KEYS_PER_STATEMENT if len(self._key) == 1 else 1000
 
     def _has_key(self, keys: Sequence[object]) -> sa.ColumnElement[bool]:
         column, *others = self._key

@@ -67,12 +67,11 @@ class Batch:
                 adapted[index] = [x if x is None else process(x) for x in adapted[index]]
         return zip(*adapted, strict=True)
 
-    def by_key(self) -> Iterator[tuple[object, Mapping[str, object]]]:
-        """The rows by the names of attributes, each beside its key as a repository takes it."""
-        keys = [index for index, column in enumerate(self.columns) if column.primary_key]
-        for row in zip(*self.values, strict=True):
-            key = tuple(row[index] for index in keys)
-            yield key if len(keys) > 1 else key[0], dict(zip(self.names, row, strict=True))
+    def row_keys(self) -> Iterable[object]:
+        """The keys of the rows, as a repository takes them."""
+        pairs = zip(self.columns, self.values, strict=True)
+        keys = [values for column, values in pairs if column.primary_key]
+        return keys[0] if len(keys) == 1 else zip(*keys, strict=True)
 
 
 async def chunks(
