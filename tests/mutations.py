@@ -997,13 +997,13 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/pagination.py",
-        "down = orders[-1].down if orders else False",
-        "down = False",
+        "descending = orders[-1].descending if orders else False",
+        "descending = False",
         "tests/db/test_pages.py::test_a_walk_meets_each_row_once_and_in_order",
     ),
     Mutation(
         "src/shop/db/pagination.py",
-        "return [part] if first.down else [part, Part(first.column.is_(None), others)]",
+        "return [part] if first.descending else [part, Part(first.column.is_(None), others)]",
         "return [part]",
         "tests/db/test_pages.py::test_a_walk_meets_each_row_once_and_in_order",
         "asyncpg",
@@ -1090,6 +1090,25 @@ MUTATIONS = [
         "else 1000",
         "else 15_000",
         "tests/db/test_bulk.py::test_keys_of_several_columns_come_in_any_number",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/pagination.py",
+        "return sa.type_coerce(self.column, sa.String()) if is_enum else self.column",
+        "return self.column",
+        "tests/db/test_pages.py::test_rows_are_walked_by_a_key_that_is_an_enum",
+    ),
+    Mutation(
+        "src/shop/db/reading.py",
+        "        refuse_unkept(orders)\n",
+        "",
+        "tests/db/test_pages.py::test_what_a_cursor_cannot_keep_is_refused_on_the_first_page",
+    ),
+    Mutation(
+        "src/shop/db/reading.py",
+        "if mistaken := found.keys() - set(wanted):",
+        "if mistaken := set[object]():",
+        "tests/db/test_repository.py::test_a_key_of_another_shape_is_no_row_that_is_missing",
         "asyncpg",
     ),
 ]

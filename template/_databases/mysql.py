@@ -240,13 +240,13 @@ def partial_index(*columns: str, where: str, unique: bool = False) -> sa.Index:
 def order_by(
     column: sa.SQLColumnExpression[object],
     *,
-    down: bool,
+    descending: bool,
     nullable: bool,
 ) -> Sequence[sa.ColumnElement[object]]:
     """The clauses that sort by a column, NULL greater than any value: MySQL takes it for less."""
-    clause = column.desc() if down else column.asc()
+    clause = column.desc() if descending else column.asc()
     null = sa.func.isnull(column)
-    return [null.desc() if down else null.asc(), clause] if nullable else [clause]
+    return [null.desc() if descending else null.asc(), clause] if nullable else [clause]
 
 
 def is_one_of(

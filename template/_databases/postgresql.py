@@ -213,11 +213,11 @@ def partial_index(*columns: str, where: str, unique: bool = False) -> sa.Index:
 def order_by(
     column: sa.SQLColumnExpression[object],
     *,
-    down: bool,
+    descending: bool,
     nullable: bool,
 ) -> Sequence[sa.ColumnElement[object]]:
     """The clauses that sort by a column, NULL greater than any value: PostgreSQL's own way."""
-    return [column.desc() if down else column.asc()]
+    return [column.desc() if descending else column.asc()]
 
 
 def is_one_of(

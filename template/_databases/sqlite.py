@@ -173,13 +173,13 @@ def partial_index(*columns: str, where: str, unique: bool = False) -> sa.Index:
 def order_by(
     column: sa.SQLColumnExpression[object],
     *,
-    down: bool,
+    descending: bool,
     nullable: bool,
 ) -> Sequence[sa.ColumnElement[object]]:
     """The clauses that sort by a column, NULL greater than any value."""
     if not nullable:
-        return [column.desc() if down else column.asc()]
-    return [column.desc().nulls_first() if down else column.asc().nulls_last()]
+        return [column.desc() if descending else column.asc()]
+    return [column.desc().nulls_first() if descending else column.asc().nulls_last()]
 
 
 def is_one_of(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Protocol
 from uuid import UUID
 
@@ -126,6 +126,21 @@ class Secret(ProbeBase):
 class Colour(StrEnum):
     RED = "red"
     GREEN = "green"
+
+
+class Size(Enum):
+    """Not texts themselves: only the database has a text for each."""
+
+    SMALL = "small"
+    LARGE = "large"
+
+
+class Shelf(ProbeBase):
+    """A key that is an enum."""
+
+    __tablename__ = "probe_shelves"
+
+    size: Mapped[Size] = mapped_column(primary_key=True)
 
 
 class Parameters(Protocol):

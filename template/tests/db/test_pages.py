@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
 from . import db
-from .models import Author, Book, Colour, Sample
+from .models import Author, Book, Colour, Sample, Shelf, Size
 
 
 class Samples(db.Repository[Sample]):
@@ -23,6 +23,7 @@ class Samples(db.Repository[Sample]):
         "price": Sample.price,
         "moment": Sample.moment,
         "length": sa.func.length(Sample.text),
+        "document": Sample.document,
     }
 
 
@@ -218,3 +219,19 @@ async def test_one_string_is_no_list_of_names(samples: Samples) -> None:
         await samples.page(sort="code")
     with pytest.raises(TypeError, match="several names"):
         await samples.cursor_page(sort="code")
+
+
+async def test_rows_are_walked_by_a_key_that_is_an_enum(session: AsyncSession) -> None:
+    shelves = db.Repository[Shelf](session)
+    session.add_all([Shelf(size=size) for size in Size])
+    await session.flush()
+    batches = [[row.size for row in batch] async for batch in shelves.batches(size=1)]
+    assert batches == [[Size.LARGE], [Size.SMALL]]
+    first = await shelves.cursor_page(size=1)
+    last = await shelves.cursor_page(size=1, cursor=first.next)
+    assert [row.size for page in (first, last) for row in page.items] == [Size.LARGE, Size.SMALL]
+
+
+async def test_what_a_cursor_cannot_keep_is_refused_on_the_first_page(samples: Samples) -> None:
+    with pytest.raises(TypeError, match="document"):
+        await samples.cursor_page(sort=("document",))

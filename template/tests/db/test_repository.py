@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import InvalidRequestError, MultipleResultsFound
+from sqlalchemy.exc import InvalidRequestError, MultipleResultsFound, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
@@ -157,6 +157,14 @@ async def test_what_cannot_be_written_is_refused(session: AsyncSession) -> None:
     book = await books.create(author_id=ada.id, title="First")
     with pytest.raises(db.UnknownField, match="version"):
         await db.Repository[Book](session).update(book, version=7)
+
+
+async def test_a_key_of_another_shape_is_no_row_that_is_missing(session: AsyncSession) -> None:
+    with pytest.raises(ValueError, match="2 columns"):
+        await db.Repository[Placement](session).get("a")
+    (ada,) = await add_authors(session, "ada")
+    with pytest.raises((TypeError, StatementError)):
+        await Authors(session).get_many([str(ada.id)])
 
 
 async def test_text_is_looked_for_as_it_is(session: AsyncSession) -> None:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from hashlib import blake2b
+from typing import Any
 from uuid import UUID
+
+import sqlalchemy as sa
 
 from .errors import InvalidCursor
 
@@ -23,19 +26,19 @@ class Cursor:
     def is_start(self) -> bool:
         return self.values is None and not self.backwards
 
-    def seal(self, model: type, sort: Sequence[str]) -> str:
+    def encode(self, model: type, sort: Sequence[str]) -> str:
         """The text that a page gives out, good for this model and this sort alone."""
         values = None if self.values is None else [_pack(value) for value in self.values]
         text = json.dumps([self.backwards, values], separators=(",", ":")).encode()
         return urlsafe_b64encode(_digest(text, model, sort) + text).decode().rstrip("=")
 
     @staticmethod
-    def open(sealed: str | None, model: type, sort: Sequence[str]) -> "Cursor":
+    def decode(given: str | None, model: type, sort: Sequence[str]) -> "Cursor":
         """The place that a text tells; None is the first page. Raises InvalidCursor."""
-        if sealed is None:
+        if given is None:
             return Cursor(None, backwards=False)
         try:
-            token = urlsafe_b64decode(sealed.encode() + b"=" * (-len(sealed) % 4))
+            token = urlsafe_b64decode(given.encode() + b"=" * (-len(given) % 4))
         except ValueError as error:
             raise InvalidCursor("this is no cursor") from error
         digest, text = token[:_DIGEST_SIZE], token[_DIGEST_SIZE:]
@@ -59,6 +62,16 @@ _TYPES: dict[str, tuple[type, Callable[[str], object]]] = {
     "u": (UUID, UUID),
     "b": (bytes, bytes.fromhex),
 }
+
+
+def can_keep(kind: sa.types.TypeEngine[Any]) -> bool:
+    """Whether a cursor can keep a value of this type; of an unknown one it may."""
+    while isinstance(kind, sa.TypeDecorator):
+        kind = kind.impl_instance
+    if isinstance(kind, sa.types.NullType):
+        return True
+    kept = (str, int, float, *(known for known, _ in _TYPES.values()))
+    return issubclass(kind.python_type, kept)
 
 
 def _digest(text: bytes, model: type, sort: Sequence[str]) -> bytes:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapper, QueryableAttribute
 
 from . import dialect
-from .cursors import Cursor
+from .cursors import Cursor, can_keep
 from .errors import UnknownField
 
 M = TypeVar("M")
@@ -57,14 +57,20 @@ class Order:
     """A column to sort by, and which way. NULL is greater than any value, on every database."""
 
     column: sa.ColumnElement[object]
-    down: bool
+    descending: bool
     nullable: bool
 
+    @property
+    def shown(self) -> sa.ColumnElement[object]:
+        """The column as a cursor keeps it: an Enum by the text that the database has."""
+        is_enum = isinstance(self.column.type, sa.Enum)
+        return sa.type_coerce(self.column, sa.String()) if is_enum else self.column
+
     def clauses(self) -> Sequence[sa.ColumnElement[object]]:
-        return dialect.order_by(self.column, down=self.down, nullable=self.nullable)
+        return dialect.order_by(self.column, descending=self.descending, nullable=self.nullable)
 
     def reverse(self) -> "Order":
-        return replace(self, down=not self.down)
+        return replace(self, descending=not self.descending)
 
     def ties(self, place: "Place") -> Condition:
         return self.column.is_(None) if place is None else self.column == place
@@ -72,8 +78,8 @@ class Order:
     def follows(self, place: "Place") -> Condition:
         """That a row comes later than the one with this value."""
         if place is None:
-            return self.column.is_not(None) if self.down else sa.false()
-        if self.down:
+            return self.column.is_not(None) if self.descending else sa.false()
+        if self.descending:
             return self.column < place
         later = self.column > place
         return later | self.column.is_(None) if self.nullable else later
@@ -110,8 +116,8 @@ def sort_orders(
     if unknown:
         raise UnknownField(mapper.class_, unknown, sortable)
     orders = [_order(sortable[name.removeprefix("-")], name.startswith("-")) for name in names]
-    down = orders[-1].down if orders else False
-    return (*orders, *(_order(key, down) for key in key_attributes(mapper)))
+    descending = orders[-1].descending if orders else False
+    return (*orders, *(_order(key, descending) for key in key_attributes(mapper)))
 
 
 def key_attributes(mapper: Mapper[M]) -> Sequence[QueryableAttribute[object]]:
@@ -120,14 +126,11 @@ def key_attributes(mapper: Mapper[M]) -> Sequence[QueryableAttribute[object]]:
     return [mapper.get_property_by_column(key).class_attribute for key in mapper.primary_key]
 
 
-def _order(column: Column, down: bool) -> Order:
+def _order(column: Column, descending: bool) -> Order:
     # What an attribute of a model stands for, and any other expression is.
     element: sa.ColumnElement[object] = column.asc().element
     nullable = bool(getattr(element, "nullable", True))  # an expression does not tell
-    if isinstance(element.type, sa.Enum) and not element.type.native_enum:
-        # The database sorts the text that it keeps, and a cursor holds that.
-        return Order(sa.type_coerce(element, sa.String()), down, nullable)
-    return Order(element, down, nullable)
+    return Order(element, descending, nullable)
 
 
 def rows_after(
@@ -160,9 +163,9 @@ def _parts(orders: Orders, nulls: tuple[bool, ...]) -> Sequence[Part]:
     known = (replace(first, nullable=False), *others)
     if nulls[0]:
         among = Part(first.column.is_(None) & _after(others, places[1:]), others)
-        return [among, Part(first.column.is_not(None), known)] if first.down else [among]
+        return [among, Part(first.column.is_not(None), known)] if first.descending else [among]
     part = Part(_after(known, places), known)
-    return [part] if first.down else [part, Part(first.column.is_(None), others)]
+    return [part] if first.descending else [part, Part(first.column.is_(None), others)]
 
 
 def _after(orders: Orders, places: Sequence[Place]) -> Condition:
@@ -170,10 +173,10 @@ def _after(orders: Orders, places: Sequence[Place]) -> Condition:
     bound: Condition = sa.true()
     if not first.nullable and len(orders) > 1:
         # Needed by an index for the OR below, and on MySQL for the comparison of rows too.
-        bound = first.column <= place if first.down else first.column >= place
-    if len({order.down for order in orders}) == 1 and not any(x.nullable for x in orders):
+        bound = first.column <= place if first.descending else first.column >= place
+    if len({order.descending for order in orders}) == 1 and not any(x.nullable for x in orders):
         row, at = sa.tuple_(*(order.column for order in orders)), sa.tuple_(*places)
-        return bound & (row < at if first.down else row > at)
+        return bound & (row < at if first.descending else row > at)
     pairs = list(zip(orders, places, strict=True))
     steps = [
         sa.and_(*(before.ties(x) for before, x in pairs[:index]), order.follows(x))
@@ -188,7 +191,16 @@ def in_order(orders: Orders, statement: sa.Select[M]) -> sa.Select[M]:
     return statement.order_by(None).order_by(*clauses)
 
 
-async def turn_to(
+def refuse_unkept(orders: Orders) -> None:
+    """Raise TypeError for a column whose values no cursor keeps: now, not at the second page."""
+    if unkept := [order.column for order in orders if not can_keep(order.shown.type)]:
+        raise TypeError(
+            f"a cursor cannot keep {', '.join(map(str, unkept))}: sort by something of another type,"
+            " such as sa.cast(column, sa.String)"
+        )
+
+
+async def fetch_page(
     place: Cursor,
     session: AsyncSession,
     statement: sa.Select[M],
@@ -199,7 +211,7 @@ async def turn_to(
     if place.backwards:
         orders = tuple(order.reverse() for order in orders)
     # The database tells the row's place: the session's copy of the row may be older.
-    placed = statement.add_columns(*(order.column.label(None) for order in orders))
+    placed = statement.add_columns(*(order.shown.label(None) for order in orders))
     parts, parameters = rows_after(orders, place.values)
     rows: list[sa.Row[Any]] = []
     for part in parts:

@@ -30,10 +30,11 @@ from .pagination import (
     CursorPage,
     Orders,
     Page,
+    fetch_page,
     in_order,
     key_attributes,
+    refuse_unkept,
     sort_orders,
-    turn_to,
 )
 
 M = TypeVar("M", bound=DeclarativeBase)
@@ -127,6 +128,11 @@ class Reading(Generic[M]):
             some = wanted[start : start + size]
             rows = await self.session.scalars(self._select(self._has_key(some)))
             found.update((key_of(row), row) for row in rows.unique())
+        if mistaken := found.keys() - set(wanted):
+            raise TypeError(
+                f"the database takes a key for {mistaken.pop()!r} that Python does not: give keys of"
+                f" {self.model.__name__} as its rows have them, of the same type"
+            )
         return [found[key] for key in wanted if key in found]
 
     async def find(
@@ -191,24 +197,28 @@ class Reading(Generic[M]):
 
         Every page takes as long as the first where an index has the columns of `sort`, and no row
         is skipped or repeated when others come and go. Raises InvalidCursor for a cursor of another
-        model or sort, UnknownField as `page` does, ValueError for a size below 1.
+        model or sort, UnknownField as `page` does, ValueError for a size below 1, TypeError for a
+        column whose values a cursor cannot keep.
         """
         if size < 1:
             raise ValueError(f"a page has at least one row: size={size}")
         orders = self._orders(sort)
-        place = Cursor.open(cursor, self.model, sort)
+        refuse_unkept(orders)
+        place = Cursor.decode(cursor, self.model, sort)
         statement = self._select(*where, options=options)
-        rows, after, before = await turn_to(place, self.session, statement, orders, size)
+        rows, after, before = await fetch_page(place, self.session, statement, orders, size)
         return CursorPage(
             rows,
-            next=after.seal(self.model, sort) if after else None,
-            previous=before.seal(self.model, sort) if before else None,
+            next=after.encode(self.model, sort) if after else None,
+            previous=before.encode(self.model, sort) if before else None,
         )
 
     async def _get(self, key: object) -> M | None:
         """What `session.get` gives, by a statement that is made once: a sixth of the time."""
         by_key = _by_key(self.model)
         keys = key if _is_tuple(key) else (key,)
+        if len(keys) != len(by_key.names):
+            raise ValueError(f"a key of {self.model.__name__} has {len(by_key.names)} columns")
         held = self.session.sync_session.identity_map
         if by_key.mapper.identity_key_from_primary_key(keys) in held:
             # The session looks at what it holds; and leaves it out if it is deleted.

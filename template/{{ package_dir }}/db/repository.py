@@ -138,10 +138,10 @@ async def _each(result: AsyncScalarResult[M]) -> AsyncGenerator[M]:
 
 
 def contains(column: Column, text: str) -> Criterion:
-    """That a column's text has this in it, in whichever case; % and _ are what they are."""
+    """That a column's text has this in it, case-insensitively; % and _ stand for themselves."""
     return column.icontains(text, autoescape=True)
 
 
 def starts_with(column: Column, text: str) -> Criterion:
-    """That a column's text begins with this, letter for letter; % and _ are what they are."""
+    """That a column's text begins with this; % and _ stand for themselves."""
     return column.startswith(text, autoescape=True)
