@@ -1,11 +1,13 @@
 """What is particular to asyncpg: how it connects, is asked and dropped, and tells of an error."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Protocol
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql.ranges import AbstractRange
+from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .rows import Run, needs_sql
@@ -92,22 +94,54 @@ async def insert_rows(connection: AsyncConnection, table: sa.TableClause, run: R
 
     What it raises is the driver's own error.
     """
-    if needs_sql(table, run.columns) or any(isinstance(x.type, _NOT_BINARY) for x in run.columns):
+    copied = all(_is_copied(column.type, connection.dialect) for column in run.columns)
+    if needs_sql(table, run.columns) or not copied:
         for batch in run.batches:
             await connection.execute(sa.insert(table), batch.mappings())
         return
     raw: _Connection | None = (await connection.get_raw_connection()).driver_connection
     assert raw is not None
-    await raw.copy_records_to_table(
-        table.name,
-        schema_name=table.schema,
-        columns=[column.name for column in run.columns],
-        records=chain.from_iterable(batch.tuples(connection.dialect) for batch in run.batches),
-    )
+    of_the_rows: list[Exception] = []
+
+    def batches() -> Iterator[Iterable[tuple[object, ...]]]:
+        try:
+            for batch in run.batches:
+                yield batch.tuples(connection.dialect)
+        except Exception as error:
+            of_the_rows.append(error)
+            raise
+
+    try:
+        await raw.copy_records_to_table(
+            table.name,
+            schema_name=table.schema,
+            columns=[column.name for column in run.columns],
+            records=chain.from_iterable(batches()),
+        )
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        if error in of_the_rows:
+            raise
+        # A value that asyncpg itself refuses: what it says may hold the value.
+        raise DataError("COPY", None, error, hide_parameters=True) from error
 
 
-# asyncpg knows no binary form of them, and COPY takes no other.
-_NOT_BINARY = (postgresql.CITEXT, postgresql.HSTORE, postgresql.MONEY, postgresql.TSVECTOR)
+# What asyncpg has a binary form of, which is all that COPY takes: any other goes by INSERT.
+_COPIED = (
+    *(sa.String, sa.Integer, sa.Numeric, sa.Float, sa.Boolean, sa.LargeBinary, sa.Uuid, sa.JSON),
+    *(sa.Date, sa.Time, sa.DateTime, sa.Interval, sa.Enum, postgresql.BYTEA, postgresql.INTERVAL),
+    *(postgresql.INET, postgresql.CIDR, AbstractRange),
+)
+
+
+def _is_copied(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> bool:
+    known = kind.dialect_impl(dialect)
+    while isinstance(known, sa.TypeDecorator):
+        known = known.impl_instance.dialect_impl(dialect)
+    # An array's.
+    element: sa.types.TypeEngine[Any] | None = getattr(known, "item_type", None)
+    if element is not None:
+        return _is_copied(element, dialect)
+    return isinstance(known, _COPIED) and not isinstance(known, postgresql.CITEXT)
 
 
 class _Connection(Protocol):

@@ -1,14 +1,16 @@
 """The tables of the layer's tests, on metadata of their own: a project's own models may change."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
 from typing import Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column, registry, relationship
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.hybrid import hybrid_property
+from sqlalchemy.orm import Mapped, column_property, mapped_column, registry, relationship
 from sqlalchemy.types import TypeDecorator
 
 from . import db
@@ -100,6 +102,9 @@ class Engineer(Employee):
     __mapper_args__ = {"polymorphic_identity": "engineer"}
 
 
+ADDRESS = sa.String(20).with_variant(postgresql.MACADDR(), "postgresql")
+
+
 class Marked(TypeDecorator[str]):
     """What is written and read by an expression, as encrypted columns are."""
 
@@ -121,6 +126,55 @@ class Secret(ProbeBase):
     id: Mapped[int] = mapped_column("the id", primary_key=True, autoincrement=False, key="number")
     word: Mapped[str | None] = mapped_column("theWord", Marked, key="said")
     plain: Mapped[str | None] = mapped_column("select", sa.String(50), key="kept")
+
+
+def token(before: str | None) -> str:
+    return uuid4().hex
+
+
+class Card(db.BigIntKeyed, ProbeBase):
+    """Of types that PostgreSQL's drivers have no binary form of, and whose versions are no count."""
+
+    __tablename__ = "probe_cards"
+    version: Mapped[str] = mapped_column(sa.String(32))
+    __mapper_args__ = {"version_id_col": version, "version_id_generator": token}
+
+    address: Mapped[str] = mapped_column(ADDRESS)
+    addresses: Mapped[list[str]] = mapped_column(
+        sa.JSON().with_variant(postgresql.ARRAY(postgresql.MACADDR), "postgresql")
+    )
+
+
+class Person(ProbeBase):
+    """Classes of which one has a table of its own; a key that nobody makes."""
+
+    __tablename__ = "probe_people"
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "person"}
+
+    name: Mapped[str] = mapped_column(sa.String(50), primary_key=True)
+    kind: Mapped[str] = mapped_column(sa.String(20))
+    wakes: Mapped[time]
+    sleeps: Mapped[timedelta]
+    _password: Mapped[str] = mapped_column("password", sa.String(50))
+
+    @hybrid_property
+    def password(self) -> str:
+        return self._password
+
+    @password.inplace.setter
+    def _set_password(self, value: str) -> None:
+        self._password = f"hash of {value}"
+
+
+class Student(Person):
+    __tablename__ = "probe_students"
+    __mapper_args__ = {"polymorphic_identity": "student"}
+
+    name: Mapped[str] = mapped_column(sa.ForeignKey(Person.name), primary_key=True)
+    grade: Mapped[int]
+
+
+Person.length = column_property(sa.func.length(Person.name))
 
 
 class Colour(StrEnum):

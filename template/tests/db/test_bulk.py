@@ -1,8 +1,7 @@
 """What writing many rows at once promises: what the ORM would do, all of it or nothing."""
 
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from uuid import RFC_4122, UUID, uuid4
 
@@ -14,15 +13,18 @@ from . import db
 from .models import (
     Author,
     Book,
+    Card,
     Colour,
     Employee,
     Engineer,
     Manager,
     Member,
+    Person,
     Placement,
     Sample,
     Seat,
     Secret,
+    Student,
 )
 
 Samples = db.Repository[Sample]
@@ -135,7 +137,7 @@ async def test_keys_that_are_made_for_many_rows_rise(session: AsyncSession) -> N
     keys = [row.id for row in found]
     assert {(key.version, key.variant) for key in keys} == {(7, RFC_4122)}
     first, last = ((key.int >> 80) / 1000 for key in (keys[0], keys[-1]))
-    assert first <= last <= time.time() < first + 600
+    assert first <= last <= datetime.now(UTC).timestamp() < first + 600
     for at_once in (keys[:500], keys[500:]):
         assert at_once == sorted(at_once)
 
@@ -545,3 +547,99 @@ async def test_keys_of_several_columns_come_in_any_number(session: AsyncSession)
     session.expunge_all()
     assert await placements.update_many(keys, price=Decimal(2)) == len(keys)
     assert await placements.delete_many(keys) == len(keys)
+
+
+async def test_a_value_that_does_not_fit_is_told_as_a_flush_tells_it(
+    session: AsyncSession,
+) -> None:
+    samples = Samples(session)
+    row = await samples.create(code="a")
+    wrong: list[dict[str, object]] = [
+        {"reference": "4111-1111"},
+        {"moment": "4111-1111"},
+        {"flag": "4111-1111"},
+        {"number": 4111_1111**9},
+    ]
+    for values in wrong:
+        for write in (
+            samples.create(code="b", **values),
+            samples.insert_many([{"code": "b", **values}]),
+            samples.upsert_many([{"code": "a", **values}], on=["code"]),
+            samples.update_many([row.id], **values),
+            samples.update_rows([{"id": row.id, **values}]),
+        ):
+            with pytest.raises(db.InvalidValue) as raised:
+                async with session.begin_nested():
+                    await write
+            assert "4111" not in str(raised.value)
+
+
+async def test_a_mistake_of_what_gives_the_rows_is_not_taken_for_a_value(
+    session: AsyncSession,
+) -> None:
+    def rows() -> Iterator[Mapping[str, object]]:
+        yield {"code": "a"}
+        raise TypeError("the caller's own")
+
+    for write in (Samples(session).insert_many(rows()), Samples(session).update_rows(rows())):
+        with pytest.raises((TypeError, ValueError), match=r"caller's own|gives no id"):
+            await write
+
+
+async def test_types_that_a_driver_cannot_copy_are_inserted(session: AsyncSession) -> None:
+    cards = db.Repository[Card](session)
+    row = {"address": "08:00:2b:01:02:03", "addresses": ["08:00:2b:01:02:04"]}
+
+    await cards.insert_many([row])
+    await cards.insert_many([{"id": 70, **row}])
+
+    for card in await cards.find():
+        assert {"address": card.address, "addresses": card.addresses} == row
+
+
+async def test_a_version_that_is_no_count_is_not_counted(session: AsyncSession) -> None:
+    cards = db.Repository[Card](session)
+    row = await cards.create(address="08:00:2b:01:02:03", addresses=[])
+    for write in (
+        cards.update_many([row.id], addresses=[]),
+        cards.update_rows([{"id": row.id, "addresses": []}]),
+        cards.upsert_many([{"id": row.id, "address": row.address, "addresses": []}], on=["id"]),
+    ):
+        with pytest.raises(TypeError, match="one by one"):
+            await write
+    assert await cards.delete_many([row.id]) == 1
+
+
+async def test_a_model_in_several_tables_says_what_to_call_instead(session: AsyncSession) -> None:
+    students = db.Repository[Student](session)
+    for write in (
+        students.insert_many([{"name": "a"}]),
+        students.update_many(["a"], grade=1),
+        students.delete_many(["a"]),
+    ):
+        with pytest.raises(TypeError, match=r"several tables.*create_many\(\).*delete\(\)"):
+            await write
+
+
+async def test_what_may_be_written_is_what_nobody_else_makes(session: AsyncSession) -> None:
+    people = db.Repository[Person](session)
+    values: dict[str, object] = {"wakes": time(7), "sleeps": timedelta(hours=8), "_password": "x"}
+
+    person = await people.create(name="Ada", **values)
+    await people.create_many([{"name": "Eva", **values}])
+
+    with pytest.raises(db.UnknownField, match="name"):
+        await people.update(person, name="Eve")
+    for name in ("kind", "length"):
+        with pytest.raises(db.UnknownField, match=name):
+            await people.create(name="Eve", **values, **{name: "x"})
+    with pytest.raises(db.UnknownField) as raised:
+        await people.create(name="Eve", password="x", nonsense=1)
+    assert raised.value.__notes__ == [
+        'To allow it: writable = {..., "password"}, on the repository'
+    ]
+
+
+async def test_the_names_of_a_constraint_are_no_text(session: AsyncSession) -> None:
+    with pytest.raises(TypeError, match=r'on=\("email",\)'):
+        await db.Repository[Author](session).upsert_many([{"email": "a"}], on="email")

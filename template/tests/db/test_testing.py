@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import db, factory, querylog, testing
-from .models import Author, Book, Placement
+from .models import Author, Book, Person, Placement, Student
 
 
 async def _emails(database: db.Database) -> list[str]:
@@ -103,6 +103,13 @@ async def test_a_row_is_made_for_another(make: factory.Make, session: AsyncSessi
     assert (await make(Book, author=author)).author_id == author.id
     assert (await make(Book, author_id=author.id)).author_id == author.id
     assert await session.scalar(sa.select(sa.func.count(Author.id))) == 1
+
+
+async def test_a_row_is_made_of_any_mapping(make: factory.Make) -> None:
+    student = await make(Student, password="secret")
+    assert (student.kind, student.password) == ("student", "hash of secret")
+    assert student.sleeps.total_seconds() > 0
+    assert (await make(Person)).name != student.name
 
 
 @pytest.mark.asyncio(loop_scope="function")

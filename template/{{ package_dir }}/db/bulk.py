@@ -13,11 +13,11 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import ColumnProperty, DeclarativeBase
 
 from . import dialect, driver, translation
 from .errors import StaleVersion, UnknownField
@@ -65,7 +65,7 @@ class Bulk(Reading[M]):
         async with self.session.begin_nested():
             async for chunk in chunks(rows):
                 for row in chunk:
-                    self._check_writable(row)
+                    self._check_writable(row, new=True)
                 some = [self.model(**row) for row in chunk]
                 self.session.add_all(some)
                 await self.session.flush()
@@ -86,6 +86,8 @@ class Bulk(Reading[M]):
         there the later wins. A row that `statement()` leaves out is left as it is. On MySQL any
         other unique constraint counts too. Raises as `insert_many` does.
         """
+        if isinstance(on, str):
+            raise TypeError(f'on takes several names: write on=("{on}",), with the comma')
         target, count = layout(self.model), 0
         kept = {*on, *target.key, target.version}
 
@@ -248,10 +250,18 @@ class Bulk(Reading[M]):
         rows = self.session.sync_session.identity_map.values()
         return {key_of(row): row for row in rows if isinstance(row, self.model)}
 
-    def _check_writable(self, names: Iterable[str]) -> None:
-        writable = _writable(self.model) if self.writable is None else self.writable
+    def _check_writable(self, names: Iterable[str], *, new: bool = False) -> None:
+        writable = self.writable
+        if writable is None:
+            writable = _writable(self.model) | (_own_keys(self.model) if new else frozenset[str]())
         if unknown := set(names) - set(writable):
-            raise UnknownField(self.model, unknown, writable)
+            error = UnknownField(self.model, unknown, writable)
+            known = unknown.intersection(sa.inspect(self.model).all_orm_descriptors.keys())
+            if known:
+                # Not in the message, which a web service may pass on.
+                also = ", ".join(f'"{name}"' for name in sorted(known))
+                error.add_note(f"To allow it: writable = {{..., {also}}}, on the repository")
+            raise error
 
 
 @cache
@@ -260,14 +270,34 @@ def _writable(model: type[DeclarativeBase]) -> frozenset[str]:
     mapper = sa.inspect(model)
     mixins = [mixin for mixin in (Timestamped, SoftDeletable) if issubclass(model, mixin)]
     kept = {name for mixin in mixins for name in mixin.__annotations__}
-    key_and_version = {*mapper.primary_key, mapper.version_id_col}
+    others = {*mapper.primary_key, mapper.version_id_col, mapper.polymorphic_on}
     return frozenset(
         attribute.key
         for attribute in mapper.column_attrs
         if attribute.key not in kept
-        and key_and_version.isdisjoint(attribute.columns)
+        and others.isdisjoint(attribute.columns)
         # Not what the database computes, nor an expression.
         and all(isinstance(x, sa.Column) and x.computed is None for x in attribute.columns)
+    )
+
+
+@cache
+def _own_keys(model: type[DeclarativeBase]) -> frozenset[str]:
+    """The names of the key that nobody else makes: a new row needs them, an old one keeps them."""
+    mapper = sa.inspect(model)
+    keys = {mapper.get_property_by_column(column) for column in mapper.primary_key}
+    return frozenset(
+        key.key
+        for key in keys
+        if isinstance(key, ColumnProperty) and not any(map(_is_made, key.columns))
+    )
+
+
+def _is_made(column: sa.ColumnElement[Any]) -> bool:
+    return isinstance(column, sa.Column) and (
+        column.default is not None
+        or column.server_default is not None
+        or column.table.autoincrement_column is column
     )
 
 

@@ -36,10 +36,12 @@ class InvalidCursor(DatabaseError, ValueError):
 
 
 class InvalidValue(DatabaseError, ValueError):
-    """A value that its column cannot keep: too large, too long, of no such kind (422).
+    """A value that does not fit its column: too large, too long, of no such kind (422).
 
     It does not repeat the value. The driver's error, the `__cause__`, may.
     """
+
+    problem = "a value does not fit its column"
 
 
 class StaleVersion(DatabaseError):

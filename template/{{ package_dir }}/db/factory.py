@@ -1,7 +1,7 @@
 """Rows for tests, of which each test states only what matters to it."""
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Any, TypeVar
@@ -32,12 +32,15 @@ class Make:
         foreign key needs are made too. Raises TypeError for a column whose type is unknown.
         """
         mapper = sa.inspect(model)
-        stated = {column for name in values for column in _columns(mapper.attrs[name])}
-        for column in mapper.columns:
-            if column not in stated and _is_required(mapper, column):
-                name = mapper.get_property_by_column(column).key
-                values[name] = await self._value(mapper, column)
-        row = model(**values)
+        stated = {column for name in values for column in _columns(mapper.attrs.get(name))}
+        made: dict[str, object] = {}
+        for attribute in mapper.column_attrs:
+            columns = [column for column in attribute.columns if isinstance(column, sa.Column)]
+            needed = columns and all(_is_required(mapper, column) for column in columns)
+            if needed and stated.isdisjoint(columns):
+                # Of a class that inherits the last is its base's.
+                made[attribute.key] = await self._value(mapper, columns[-1])
+        row = model(**made | values)
         self._session.add(row)
         await self._session.flush()
         return row
@@ -54,7 +57,7 @@ class Make:
             raise TypeError(f"make() knows no value for {column}: state one") from None
 
 
-def _columns(attribute: MapperProperty[Any]) -> Iterable[sa.ColumnElement[Any]]:
+def _columns(attribute: MapperProperty[Any] | None) -> Iterable[sa.ColumnElement[Any]]:
     """The columns that a value of this attribute fills."""
     if isinstance(attribute, RelationshipProperty):
         return attribute.local_columns
@@ -63,7 +66,8 @@ def _columns(attribute: MapperProperty[Any]) -> Iterable[sa.ColumnElement[Any]]:
 
 def _sample(column: sa.Column[Any], number: int) -> object:
     kind: Any = column.type
-    while isinstance(kind, sa.TypeDecorator):
+    # SQLAlchemy's own one of a timestamp tells its type by itself.
+    while isinstance(kind, sa.TypeDecorator) and not isinstance(kind, sa.Interval):
         kind = kind.impl_instance
     if isinstance(kind, sa.Enum):
         return next(iter(kind.enum_class or kind.enums))
@@ -78,6 +82,8 @@ def _sample(column: sa.Column[Any], number: int) -> object:
         bytes: b"%d" % number,
         date: datetime.now(UTC).date(),
         datetime: datetime.now(UTC),
+        time: datetime.now(UTC).time(),
+        timedelta: timedelta(seconds=number),
         UUID: uuid4(),
         dict: {},
         list: [],

@@ -25,7 +25,8 @@ class Repository(Bulk[M]):
         users = UserRepository(session)      # or Repository[User](session)
 
     `sortable` are the names that pages sort by; `writable` the ones that `create` and `update`
-    take, by default every column but the key, the version, and what the layer's mixins keep.
+    take, by default every column but the key, the version, and what the layer's mixins keep; `create`
+    takes a key too that neither a default nor the database makes.
     """
 
     @asynccontextmanager
@@ -85,7 +86,7 @@ class Repository(Bulk[M]):
 
     async def create(self, **values: object) -> M:
         """A new row of these values, flushed. Raises UnknownField for one that is not writable."""
-        self._check_writable(values)
+        self._check_writable(values, new=True)
         return await self.add(self.model(**values))
 
     async def add(self, row: M) -> M:

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from .errors import InvalidValue
+
 T = TypeVar("T")
 
 Row = Mapping[str, object]
@@ -61,10 +63,16 @@ class Batch:
         adapted = list(self.values)
         for index, column in enumerate(self.columns):
             process = column.type.dialect_impl(dialect).bind_processor(dialect)
-            if process and column.type.should_evaluate_none:
-                adapted[index] = [process(value) for value in adapted[index]]
-            elif process:
-                adapted[index] = [x if x is None else process(x) for x in adapted[index]]
+            if process is None:
+                continue
+            # For JSON None is a value too.
+            kept = object() if column.type.should_evaluate_none else None
+            try:
+                adapted[index] = [x if x is kept else process(x) for x in adapted[index]]
+            except InvalidValue:
+                raise
+            except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
+                raise InvalidValue(InvalidValue.problem) from error
         return zip(*adapted, strict=True)
 
     def row_keys(self) -> Iterable[object]:

@@ -37,7 +37,6 @@ _VIOLATIONS: dict[str, type[ConstraintViolation]] = {
     **dict.fromkeys(dialect.NOT_NULL_VIOLATION, NotNullViolation),
     **dict.fromkeys(dialect.CHECK_VIOLATION, CheckViolation),
 }
-_INVALID = "a value is none that its column keeps"
 _FAILURES: dict[str, tuple[type[DatabaseError], str]] = {
     code: (kind, message)
     for codes, kind, message in (
@@ -45,7 +44,7 @@ _FAILURES: dict[str, tuple[type[DatabaseError], str]] = {
         (dialect.DEADLOCK, Deadlock, "two transactions waited for each other"),
         (dialect.LOCK_TIMEOUT, LockTimeout, "another transaction holds a lock"),
         (dialect.QUERY_TIMEOUT, QueryTimeout, "the statement took too long"),
-        (dialect.INVALID_VALUE, InvalidValue, _INVALID),
+        (dialect.INVALID_VALUE, InvalidValue, InvalidValue.problem),
         (dialect.READ_ONLY, ReadOnly, "this connection, or the database, only reads"),
         (dialect.UNAVAILABLE, Unavailable, "the database cannot be used"),
         (dialect.DISCONNECTED, Unavailable, "the database has ended this connection"),
@@ -137,7 +136,9 @@ def translate(context: ExceptionContext) -> Exception | None:
         return told
     if _refuses_value(context):
         # Its own words are safe; those of other types and of drivers may hold the value.
-        return InvalidValue(str(original) if isinstance(original, InvalidValue) else _INVALID)
+        return InvalidValue(
+            str(original) if isinstance(original, InvalidValue) else InvalidValue.problem
+        )
     if isinstance(original, TimeoutError):
         # The server ends a statement that takes too long by itself, if it is there.
         return Unavailable("the server did not answer within DATABASE_COMMAND_TIMEOUT")
@@ -152,7 +153,7 @@ def of_driver(error: Exception, table: sa.Table[Any]) -> Exception | None:
     A COPY on the raw connection goes by SQLAlchemy, and so by `translate`.
     """
     if isinstance(error, exc.DataError):
-        return InvalidValue(_INVALID)
+        return InvalidValue(InvalidValue.problem)
     if driver.error_code(error) is None:
         return None
     wrapped = exc.DBAPIError(f"COPY {table.fullname}", None, error, hide_parameters=True)
@@ -185,7 +186,8 @@ def _refuses_value(context: ExceptionContext) -> bool:
         return driver.error_code(original) is None
     if context.execution_context is None and isinstance(wrapped, exc.StatementError):
         # An Enum's; its subclasses are somebody's bug.
-        return isinstance(original, (ValueError, ArithmeticError)) or type(original) is LookupError
+        kinds = (ValueError, TypeError, AttributeError, ArithmeticError)
+        return isinstance(original, kinds) or type(original) is LookupError
     return isinstance(original, (OverflowError, UnicodeEncodeError))
 
 
