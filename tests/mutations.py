@@ -1140,15 +1140,15 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/driver.py",
-        "        return _is_copied(element, dialect)\n",
-        "        return True\n",
+        "return isinstance(known, _COPIED) and",
+        "return bool(_COPIED) and",
         "tests/db/test_bulk.py::test_types_that_a_driver_cannot_copy_are_inserted",
         "asyncpg",
     ),
     Mutation(
         "src/shop/db/layout.py",
-        "not isinstance(column.type, sa.Integer) or ",
-        "",
+        "if not isinstance(column.type, sa.Integer) or generator(1) != 2:",
+        "if column is generator:",
         "tests/db/test_bulk.py::test_a_version_that_is_no_count_is_not_counted",
     ),
     Mutation(
