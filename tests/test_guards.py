@@ -93,8 +93,9 @@ class Seat(Elsewhere):
     number: Mapped[int] = mapped_column(unique=True)
 """,
         "test_every_constraint_and_index_has_a_name",
-        "seats(number) has UniqueConstraint without a name, which no migration can drop: write"
-        " MetaData(naming_convention=shop.db.base.NAMING_CONVENTION) for the Base, or name=...",
+        "seats(number) has UniqueConstraint without a name, by which a migration could change it:"
+        " write name=..., as the database has it. While there is no table yet,"
+        " MetaData(naming_convention=shop.db.base.NAMING_CONVENTION) gives it one",
     ),
     "no index": (
         """
@@ -106,6 +107,26 @@ class Order(Base):
         "test_every_foreign_key_has_an_index",
         "orders.user_id refers to another table and has no index: each delete there, and each"
         " join, reads all of this one. Write mapped_column(ForeignKey(...), index=True)",
+    ),
+    "no index of two columns": (
+        """
+class Place(Base):
+    __tablename__ = "places"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(["house", "floor"], ["floors.house", "floors.number"]),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    house: Mapped[int] = mapped_column(index=True)
+    floor: Mapped[int] = mapped_column()
+
+
+class Floor(Base):
+    __tablename__ = "floors"
+    house: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+""",
+        "test_every_foreign_key_has_an_index",
+        "places(house, floor) refers to another table and has no index: each delete there",
     ),
     "hides": (
         """

@@ -19,7 +19,9 @@ Mistakes = Iterable[tuple[str, str]]
 # A table has one primary key, which needs no name.
 NAMED = (sa.CheckConstraint, sa.ForeignKeyConstraint, sa.Index, sa.UniqueConstraint)
 
-PACKAGE = Path(str(db.__file__)).parents[1]
+LAYER = Path(str(db.__file__)).parent
+# The outermost one, where the layer is in a package within another.
+PACKAGE = LAYER.parents[db.__name__.count(".") - 1]
 ENGINES = {"create_engine", "create_async_engine", "engine_from_config", "async_engine_from_config"}
 
 
@@ -41,8 +43,7 @@ def mappers(tables: list[sa.Table]) -> list[Mapper[object]]:
 @pytest.fixture
 def sources() -> dict[str, ast.Module]:
     """The project's own modules, by their path from the root."""
-    layer = PACKAGE / "db"
-    files = (file for file in PACKAGE.rglob("*.py") if layer not in file.parents)
+    files = (file for file in PACKAGE.rglob("*.py") if LAYER not in file.parents)
     return {
         f"{PACKAGE.name}/{file.relative_to(PACKAGE)}": ast.parse(file.read_bytes())
         for file in files
@@ -113,9 +114,9 @@ def test_every_constraint_and_index_has_a_name(
         (
             (
                 f"{table.name}({', '.join(item.columns.keys())})",
-                f"has {type(item).__name__} without a name, which no migration can drop: write"
-                f" MetaData(naming_convention={db.__name__}.base.NAMING_CONVENTION) for the Base,"
-                " or name=... here",
+                f"has {type(item).__name__} without a name, by which a migration could change it:"
+                " write name=..., as the database has it. While there is no table yet,"
+                f" MetaData(naming_convention={db.__name__}.base.NAMING_CONVENTION) gives it one",
             )
             for table in tables
             for item in (*table.constraints, *table.indexes)
@@ -131,9 +132,12 @@ def test_every_foreign_key_has_an_index(
     _refuse(
         (
             (
-                f"{table.name}.{key.column_keys[0]}",
+                f"{table.name}.{key.column_keys[0]}"
+                if len(key.column_keys) == 1
+                else f"{table.name}({', '.join(key.column_keys)})",
                 "refers to another table and has no index: each delete there, and each join, reads"
-                " all of this one. Write mapped_column(ForeignKey(...), index=True)",
+                " all of this one. Write mapped_column(ForeignKey(...), index=True), or Index(...)"
+                " in __table_args__ where it has several columns",
             )
             for table in tables
             for key in table.foreign_key_constraints
