@@ -201,7 +201,8 @@ class Project:
     def import_path(self) -> Path:
         """The folder that its package is imported from."""
         package_dir: str = self.answers["package_dir"]
-        return (self.root / package_dir).parent
+        package: str = self.answers["package"]
+        return (self.root / package_dir).parents[package.count(".")]
 
     def __getitem__(self, path: str) -> str:
         return (self.root / path).read_text("utf-8")

@@ -1,9 +1,10 @@
-"""The layer in a project that exists: five kinds of them, each as its owners would go about it."""
+"""The layer in a project that exists: kinds of them, each as its owners would go about it."""
 
 import re
 import shutil
 import sqlite3
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,6 +115,57 @@ def downgrade() -> None:
     ${downgrades if downgrades else "pass"}
 """
 
+# Their migrations find a table of others.
+PREPARE = """
+from sqlalchemy import text
+
+@pytest.fixture(scope="session")
+def prepare_database():
+    async def prepare(connection):
+        await connection.execute(text("CREATE TABLE places (id INTEGER)"))
+
+    return prepare
+"""
+
+EXPECTS = """
+from alembic import op
+
+revision = "1"
+down_revision = None
+
+
+def upgrade() -> None:
+    op.execute("INSERT INTO places VALUES (1)")
+    op.execute("CREATE TABLE customers (id INTEGER PRIMARY KEY)")
+    op.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, customer_id INTEGER)")
+"""
+
+# They have a db, and Alembic in a folder of its own.
+CROWDED = {
+    "src/shop/__init__.py": "",
+    "src/shop/db.py": "engine = None\n",
+    "src/shop/data/__init__.py": "",
+    "src/shop/models.py": MODELS.format(base="from .data.db import Base\n", index=", index=True"),
+    "src/shop/settings.py": "DB_URI = 'sqlite:///theirs.sqlite'\n",
+    "src/alembic.ini": ALEMBIC.replace("(here)s/src", "(here)s"),
+    "src/alembic/env.py": "raise NotImplementedError('theirs')\n",
+    "src/alembic/script.py.mako": MAKO,
+    "src/alembic/versions/1.py": EXPECTS,
+}
+
+ANYIO = """
+import pytest
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.mark.anyio
+async def test_with_their_mark(session) -> None:
+    pass
+"""
+
 ACCEPT = """
 @pytest.fixture(scope="session")
 def guards_accept():
@@ -200,9 +252,7 @@ def test_a_project_adopts_the_layer(releases: Template, tmp_path: Path, kind: Ki
     project.run("pytest", "-q")
 
     # Later on it is kept current.
-    for cache in [*project.root.rglob("__pycache__"), project.root / ".pytest_cache"]:
-        shutil.rmtree(cache)
-    project.commit()
+    _commit(project)
     before = project.contents()
     project.update()
     assert project.conflicts == []
@@ -227,14 +277,59 @@ def test_tests_migrate_no_database_that_an_env_of_theirs_leads_to(
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
 
 
+def test_a_project_with_a_db_and_alembic_elsewhere_takes_the_layer_into_a_package_below(
+    releases: Template, tmp_path: Path
+) -> None:
+    _write(tmp_path, CROWDED)
+    with pytest.raises(ValueError, match=r"package=shop\.data and package_dir=src/shop/data") as no:
+        releases.ask(tmp_path, scope="layer", package="shop")
+    answers = {
+        "scope": "layer",
+        **dict(re.findall(r"(package\w*)=([\w./]*\w)", str(no.value))),
+    }
+    told = releases.tell(tmp_path, **answers)
+    assert "Made besides, where they were missing, and yours: tests/conftest.py.\n" in told
+    project = releases.at(SNAPSHOT).render(tmp_path, **answers)
+    ours = [path for path in project.tree if is_ours(path)]
+    assert {*project.tree} == {*ours, *CROWDED, ANSWERS, "tests/conftest.py"}
+
+    env = _told(told, "Alembic's env.py")
+    assert env.count("url=...)") == 1
+    env = env.replace("url=...)", "url=DB_URI), version_table='revisions'")
+    project["src/alembic/env.py"] = f"from shop.settings import DB_URI\n{env}"
+    conftest = _told(told, "tests/conftest.py").replace("src/...", "src/alembic")
+    project["tests/conftest.py"] = conftest + PREPARE
+    project["tests/test_shop.py"] = TEST.replace("shop.db", "shop.data.db")
+    layers = ("test_guards", "test_migrations", "test_main")
+    files = [f"tests/db/{name}.py" for name in layers]
+    project.run("pytest", "-q", "tests/test_shop.py", *files)
+    # The tests have left the database of env.py alone. No DATABASE_URL leads to it.
+    assert not (tmp_path / "theirs.sqlite").exists()
+    with sqlite3.connect(tmp_path / "theirs.sqlite") as connection:
+        connection.execute("CREATE TABLE places (id INTEGER)")
+    project.run("alembic", "-c", "src/alembic.ini", "upgrade", "head")
+    with sqlite3.connect(tmp_path / "theirs.sqlite") as connection:
+        assert connection.execute("SELECT version_num FROM revisions").fetchall() == [("1",)]
+
+    project["tests/test_shop.py"] = ANYIO
+    said = project.fail("pytest", "-q", "tests/test_shop.py")
+    assert "take pytest.mark.anyio and the fixture anyio_backend from it" in said
+
+    _commit(project)
+    project.update()
+    assert project.conflicts == []
+    assert "src/shop/data/db/outbox.py" in project.tree
+    assert "from shop.data import db\n" in project["tests/db/__init__.py"]
+
+
 def _adopt(releases: Template, root: Path, kind: Kind) -> Project:
     """A project of this kind, with the layer, and with what its message says to add."""
-    for path, text in kind.files.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text)
+    _write(root, kind.files)
     answers = {"scope": "layer", "driver": kind.driver, "package": "shop"}
     answers["package_dir"] = kind.package_dir
     template = releases.at(SNAPSHOT)
+    # What a copy into it will say.
+    told = releases.tell(root, **answers)
     if kind.files:
         theirs = set(kind.files)
         project = template.render(root, **answers)
@@ -245,8 +340,9 @@ def _adopt(releases: Template, root: Path, kind: Kind) -> Project:
         assert "another" in project[ANSWERS]
     for path in theirs & set(kind.files):
         assert project[path] == kind.files[path]
-    told = releases.tell(root / "nowhere", **answers)
-    project[kind.env] = _told(told, "migrations/env.py")
+    # Their database is the one that DATABASE_URL names.
+    env = _told(told, "Alembic's env.py").replace(", settings=DatabaseSettings(url=...)", "")
+    project[kind.env] = env
     conftest = "tests/conftest.py"
     kept = kind.files.get(conftest, "")
     project[conftest] = f"{kept}\n{_told(told, conftest)}"
@@ -275,11 +371,22 @@ def _generate_by_another_template(template: Path, root: Path) -> None:
         "pyproject.toml.jinja": PYPROJECT,
         "README.md.jinja": "# {{ name }}\n",
     }
-    for path, text in files.items():
-        (template / path).parent.mkdir(parents=True, exist_ok=True)
-        (template / path).write_text(text)
+    _write(template, files)
     git(template, "init", "--quiet")
     git(template, "add", "--all")
     git(template, "commit", "--quiet", "--message", "Theirs")
     git(template, "tag", "v1.0.0")
     run_copy(str(template), root, defaults=True, quiet=True)
+
+
+def _write(root: Path, files: Mapping[str, str]) -> None:
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+
+
+def _commit(project: Project) -> None:
+    for cache in [*project.root.rglob("__pycache__"), project.root / ".pytest_cache"]:
+        shutil.rmtree(cache)
+    (project.root / "theirs.sqlite").unlink(missing_ok=True)
+    project.commit()

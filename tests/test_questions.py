@@ -224,7 +224,19 @@ def test_a_layer_goes_where_the_package_is(ask: Ask, package_dir: str) -> None:
     assert answers["package_dir"] == package_dir
 
 
+def test_a_layer_goes_into_a_package_of_a_package(ask: Ask) -> None:
+    answers = ask(scope="layer", package="shop.data", driver="asyncpg")
+    assert answers["package_dir"] == "src/shop/data"
+    assert answers["url"].endswith("/shop_data")
+
+
 # How an answer is refused.
+
+
+@pytest.mark.parametrize("package", ["shop.", ".shop", "shop..data", "shop.1", "shop.a-b", "a.b\n"])
+def test_a_package_of_a_package_that_cannot_be_imported_is_refused(ask: Ask, package: str) -> None:
+    with pytest.raises(ValueError, match="1 to 60 ASCII letters, digits and underscores"):
+        ask(scope="layer", package=package)
 
 
 @pytest.mark.parametrize("name", ["", " ", " x", "x ", "x" * 61])
