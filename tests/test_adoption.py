@@ -146,7 +146,7 @@ CROWDED = {
     "src/shop/db.py": "engine = None\n",
     "src/shop/data/__init__.py": "",
     "src/shop/models.py": MODELS.format(base="from .data.db import Base\n", index=", index=True"),
-    "src/shop/settings.py": "DB_URI = 'sqlite:///theirs.sqlite'\n",
+    "src/shop/settings.py": "DB_URI = 'sqlite:///../theirs.sqlite'\n",
     "src/alembic.ini": ALEMBIC.replace("(here)s/src", "(here)s"),
     "src/alembic/env.py": "raise NotImplementedError('theirs')\n",
     "src/alembic/script.py.mako": MAKO,
@@ -280,16 +280,17 @@ def test_tests_migrate_no_database_that_an_env_of_theirs_leads_to(
 def test_a_project_with_a_db_and_alembic_elsewhere_takes_the_layer_into_a_package_below(
     releases: Template, tmp_path: Path
 ) -> None:
-    _write(tmp_path, CROWDED)
+    root, theirs = tmp_path / "shop", tmp_path / "theirs.sqlite"
+    _write(root, CROWDED)
     with pytest.raises(ValueError, match=r"package=shop\.data and package_dir=src/shop/data") as no:
-        releases.ask(tmp_path, scope="layer", package="shop")
+        releases.ask(root, scope="layer", package="shop")
     answers = {
         "scope": "layer",
         **dict(re.findall(r"(package\w*)=([\w./]*\w)", str(no.value))),
     }
-    told = releases.tell(tmp_path, **answers)
+    told = releases.tell(root, **answers)
     assert "Made besides, where they were missing, and yours: tests/conftest.py.\n" in told
-    project = releases.at(SNAPSHOT).render(tmp_path, **answers)
+    project = releases.at(SNAPSHOT).render(root, **answers)
     ours = [path for path in project.tree if is_ours(path)]
     assert {*project.tree} == {*ours, *CROWDED, ANSWERS, "tests/conftest.py"}
 
@@ -304,11 +305,11 @@ def test_a_project_with_a_db_and_alembic_elsewhere_takes_the_layer_into_a_packag
     files = [f"tests/db/{name}.py" for name in layers]
     project.run("pytest", "-q", "tests/test_shop.py", *files)
     # The tests have left the database of env.py alone. No DATABASE_URL leads to it.
-    assert not (tmp_path / "theirs.sqlite").exists()
-    with sqlite3.connect(tmp_path / "theirs.sqlite") as connection:
+    assert not theirs.exists()
+    with sqlite3.connect(theirs) as connection:
         connection.execute("CREATE TABLE places (id INTEGER)")
     project.run("alembic", "-c", "src/alembic.ini", "upgrade", "head")
-    with sqlite3.connect(tmp_path / "theirs.sqlite") as connection:
+    with sqlite3.connect(theirs) as connection:
         assert connection.execute("SELECT version_num FROM revisions").fetchall() == [("1",)]
 
     project["tests/test_shop.py"] = ANYIO
@@ -388,5 +389,4 @@ def _write(root: Path, files: Mapping[str, str]) -> None:
 def _commit(project: Project) -> None:
     for cache in [*project.root.rglob("__pycache__"), project.root / ".pytest_cache"]:
         shutil.rmtree(cache)
-    (project.root / "theirs.sqlite").unlink(missing_ok=True)
     project.commit()

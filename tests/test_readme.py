@@ -1,5 +1,6 @@
 """The documents say what is true: their tables, commands and links are those of the code."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -102,6 +103,38 @@ def test_every_recipe_that_is_named_is_in_the_cookbook() -> None:
         re.findall(r"`(test_\w+)`", (REPOSITORY / "docs" / "patterns.md").read_text("utf-8"))
     )
     assert named == written
+
+
+def test_the_page_on_adoption_names_what_there_is(template: Template) -> None:
+    page = (REPOSITORY / "docs" / "adopting.md").read_text("utf-8")
+    layer = template.render(scope="layer", driver="asyncpg", web="fastapi", package_dir="shop")
+    # Its Python is Python, and what it takes from the layer can be had there.
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    assert len(blocks) == 6
+    for block in blocks:
+        compile(block, "adopting.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    names = {
+        name
+        for line in re.findall(r"from shop\.db import (.*)", page)
+        for name in line.replace(",", "").split()
+    }
+    imports = f"from shop.db import {', '.join(sorted(names | {'Base', 'Database'}))}"
+    imports += "\nfrom shop.db.fastapi import DbSession, add_error_handlers, lifespan"
+    imports += "\nfrom shop.db.mixins import SoftDeletable, Timestamped, Versioned"
+    fixtures = re.findall(r"^def (\w+)\(\):  #", page, re.M)
+    assert len(fixtures) == 4
+    imports += f"\nfrom shop.db.testing import {', '.join([*fixtures, 'fresh_database'])}"
+    layer.run("python", "-c", imports)
+    for path in re.findall(r"`(tests/db/\w+\.py)`", page):
+        assert path in layer.tree
+    # Its answers are accepted, and its questions asked.
+    given = dict(re.findall(r"-d (\w+)=([\w./]+)", page))
+    template.ask(**given)
+    # The message says the same lines.
+    said = template.tell(layer.root / "new", scope="layer", package="shop", package_dir="shop")
+    for line in ("from shop.db import DatabaseSettings, migrate", "settings=DatabaseSettings(url="):
+        assert line in page
+        assert line in said
 
 
 def test_every_module_of_the_layer_that_is_named_exists() -> None:
