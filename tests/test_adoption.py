@@ -313,8 +313,13 @@ def test_a_project_with_a_db_and_alembic_elsewhere_takes_the_layer_into_a_packag
         assert connection.execute("SELECT version_num FROM revisions").fetchall() == [("1",)]
 
     project["tests/test_shop.py"] = ANYIO
-    said = project.fail("pytest", "-q", "tests/test_shop.py")
+    # The guards look at the whole of the project, not at the package below alone.
+    project["src/shop/db.py"] = (
+        "import sqlalchemy\nengine = sqlalchemy.create_engine('sqlite://')\n"
+    )
+    said = project.fail("pytest", "-q", "tests/test_shop.py", "tests/db/test_guards.py")
     assert "take pytest.mark.anyio and the fixture anyio_backend from it" in said
+    assert "shop/db.py makes an engine in line 2" in said
 
     _commit(project)
     project.update()
