@@ -21,7 +21,10 @@ BROKEN = re.compile(r"^E +(ImportError|ModuleNotFoundError|NameError|SyntaxError
 
 def _marked(mutation: Mutation) -> object:
     marks = () if mutation in SAMPLE else pytest.mark.whole
-    return pytest.param(mutation, marks=marks, id=str(mutation))
+    # A test may be there for several changes of one module.
+    alike = [other for other in MUTATIONS if str(other) == str(mutation)]
+    name = f"{mutation}-{alike.index(mutation) + 1}" if len(alike) > 1 else str(mutation)
+    return pytest.param(mutation, marks=marks, id=name)
 
 
 @pytest.mark.server
