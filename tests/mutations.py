@@ -928,14 +928,14 @@ MUTATIONS = [
     # Rows, one and many.
     Mutation(
         "src/shop/db/layout.py",
-        "                renewed[each.column.key] = _renewal(each.column, made)\n",
-        "                pass\n",
+        "renewed.setdefault(each.column.key, _renewal(each.column, each.column.onupdate))",
+        "pass",
         "tests/db/test_bulk.py::test_what_python_makes_for_a_change_is_made_in_bulk_too",
     ),
     Mutation(
         "src/shop/db/dialect.py",
-        "**_written_out(always, connection.dialect)",
-        "**always",
+        "changes = {name: _written_out(x, connection.dialect) for name, x in changes.items()}",
+        "pass",
         "tests/db/test_bulk.py::test_what_python_makes_for_a_change_is_made_in_bulk_too",
         "asyncmy",
     ),
