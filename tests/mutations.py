@@ -498,13 +498,13 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/translation.py",
-        "(ValueError, ArithmeticError)",
-        "()",
+        "kinds = (ValueError, TypeError, AttributeError, ArithmeticError)",
+        "kinds = ()",
         "tests/db/test_errors.py::test_a_value_that_no_column_keeps_is_refused_and_not_repeated",
     ),
     Mutation(
         "src/shop/db/translation.py",
-        "(dialect.INVALID_VALUE, InvalidValue, _INVALID),",
+        "(dialect.INVALID_VALUE, InvalidValue, InvalidValue.problem),",
         "",
         "tests/db/test_errors.py::test_a_text_that_is_too_long_is_an_invalid_value",
         "asyncpg",
