@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.orm import ColumnProperty, DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase
 
 from . import dialect, driver, translation
 from .errors import StaleVersion, UnknownField
@@ -128,19 +128,16 @@ class Bulk(Reading[M]):
         without its key.
         """
         target, held = layout(self.model), self._held()
-        touched, versioned = set[object](), set[object]()
-        count = compared = 0
+        touched, versioned = set[object](), list[object]()
+        count = 0
 
         def batches(chunk: list[Row]) -> Iterator[Batch]:
-            nonlocal count, compared
+            nonlocal count
             for batch in target.updates(chunk):
                 if held:
                     touched.update(held.keys() & batch.row_keys())
                 if target.version in batch.given:
-                    versioned.update(batch.row_keys())
-                    compared += len(batch)
-                    if len(versioned) < compared:
-                        raise ValueError("a row is given twice, with the version that was read")
+                    versioned.extend(batch.row_keys())
                 yield batch
                 count = _report(progress, count + len(batch))
 
@@ -158,7 +155,9 @@ class Bulk(Reading[M]):
                 always=target.renewals(),
                 only=only,
             )
-            if compared and changed < count:
+            if versioned and changed < count:
+                if len(set(versioned)) < len(versioned):
+                    raise ValueError("a row is given twice, with the version that was read")
                 raise StaleVersion(
                     f"{count - changed} of {count} rows of {self.model.__name__} have changed since"
                     " they were read, or are gone. Read them again, and decide anew."
@@ -285,11 +284,11 @@ def _writable(model: type[DeclarativeBase]) -> frozenset[str]:
 def _own_keys(model: type[DeclarativeBase]) -> frozenset[str]:
     """The names of the key that nobody else makes: a new row needs them, an old one keeps them."""
     mapper = sa.inspect(model)
-    keys = {mapper.get_property_by_column(column) for column in mapper.primary_key}
     return frozenset(
-        key.key
-        for key in keys
-        if isinstance(key, ColumnProperty) and not any(map(_is_made, key.columns))
+        attribute.key
+        for attribute in mapper.column_attrs
+        if not {*mapper.primary_key}.isdisjoint(attribute.columns)
+        and not any(map(_is_made, attribute.columns))
     )
 
 
