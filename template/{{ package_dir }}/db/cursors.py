@@ -66,7 +66,8 @@ _TYPES: dict[str, tuple[type, Callable[[str], object]]] = {
 
 def can_keep(kind: sa.types.TypeEngine[Any]) -> bool:
     """Whether a cursor can keep a value of this type; of an unknown one it may."""
-    while isinstance(kind, sa.TypeDecorator):
+    # An Interval is a DateTime on some databases only.
+    while isinstance(kind, sa.TypeDecorator) and not isinstance(kind, sa.Interval):
         kind = kind.impl_instance
     if isinstance(kind, sa.types.NullType):
         return True
