@@ -244,7 +244,8 @@ class Project:
     def _start(
         self, program: str, arguments: Iterable[str], settings: Mapping[str, str]
     ) -> subprocess.CompletedProcess[str]:
-        foreign = ("DATABASE_", "TEST_DATABASE_", "PYTEST_", "PYTHON", "VIRTUAL_ENV")
+        # In CI pytest says more.
+        foreign = ("DATABASE_", "TEST_DATABASE_", "PYTEST_", "PYTHON", "VIRTUAL_ENV", "CI")
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(foreign)
         }

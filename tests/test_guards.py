@@ -178,7 +178,7 @@ def test_a_mistake_is_refused_with_what_to_write(refusals: str, mistake: str) ->
 
 
 def test_each_mistake_is_refused_once(refusals: str) -> None:
-    assert refusals.count("FAILED") == len(MISTAKES)
+    assert refusals.count("FAILED") == len({guard for _, guard, _ in MISTAKES.values()})
     assert len(re.findall("[Ww]rite ", refusals)) == len(MISTAKES)
 
 

@@ -54,8 +54,8 @@ async def main(port):
 own = "-cunix_socket_directories={directory}"
 serve = tuple(own if x.startswith("-cunix") else x for x in dialect._SERVER["serve"])
 program = servers.ServerProgram(**{**dialect._SERVER, "serve": serve})
-with servers.start(program) as server:
-    told = asyncio.run(main(server.port))
+with servers.start(program) as (_, port):
+    told = asyncio.run(main(port))
 print(json.dumps(told))
 """
 
