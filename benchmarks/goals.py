@@ -111,9 +111,22 @@ WHY: dict[tuple[str, str], str] = {
     **dict.fromkeys(
         [("insert_many", LAYER), ("delete_many", LAYER), ("update_rows", LAYER)],
         "The layer works in a savepoint of its own, so that a failure leaves the session usable:"
-        " two round trips. It checks the names of each row, and returns how many rows there were.",
+        " two round trips. It checks the names of each row, and returns how many rows there were."
+        " By SQLAlchemy psycopg sends arrays as text, by hand they are binary.",
     ),
-    ("delete_many", ALCHEMY): "The time of the server alone, which both wait for, sets the bound.",
+    ("upsert_many", LAYER): (
+        "The layer's rows go through a temporary table made for the call, which keeps of two rows"
+        " with one key the later; by hand there are no such rows. A savepoint comes on top."
+    ),
+    ("a test's isolation", LAYER): (
+        "A test's session comes from `database`: two asynchronous fixtures, where by hand there is"
+        " one. At the end the layer looks for connections that were not given back."
+    ),
+    **dict.fromkeys(
+        [("import of db", LAYER), ("alembic upgrade head", LAYER)],
+        "What Python makes of the layer's own modules: the settings' model, the dataclasses, and"
+        " the types of the dialect.",
+    ),
     ("stream", ROW_BY_ROW): (
         "The time in which rows are fetched and made into entities is the same for both. What is"
         " saved is one switch between coroutine and driver for each row."
