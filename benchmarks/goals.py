@@ -119,8 +119,8 @@ WHY: dict[tuple[str, str], str] = {
         " with one key the later; by hand there are no such rows. A savepoint comes on top."
     ),
     ("a test's isolation", LAYER): (
-        "A test's session comes from `database`: two asynchronous fixtures, where by hand there is"
-        " one. At the end the layer looks for connections that were not given back."
+        "A session of the layer ends in a task of its own, which nobody can cancel, and the fixture"
+        " looks for connections that were not given back."
     ),
     **dict.fromkeys(
         [("import of db", LAYER), ("alembic upgrade head", LAYER)],

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from benchmarks.ground import plain_engine
 
@@ -36,14 +36,20 @@ async def engine(database_server: sa.URL, database_template: str) -> AsyncGenera
         await engine.dispose()
 
 
+# As SQLAlchemy has it: a session that joins an outer transaction. In two fixtures, as
+# the layer has them, since each takes its time.
 @pytest_asyncio.fixture(loop_scope="session")
-async def by_hand(engine: AsyncEngine) -> AsyncGenerator[AsyncSession]:
-    """As SQLAlchemy's documentation has it: a session that joins an outer transaction."""
+async def connection(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
     async with engine.connect() as connection:
         transaction = await connection.begin()
-        async with AsyncSession(connection, join_transaction_mode="create_savepoint") as session:
-            yield session
+        yield connection
         await transaction.rollback()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def by_hand(connection: AsyncConnection) -> AsyncGenerator[AsyncSession]:
+    async with AsyncSession(connection, join_transaction_mode="create_savepoint") as session:
+        yield session
 
 
 @pytest_asyncio.fixture(loop_scope="session")
