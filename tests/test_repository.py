@@ -81,9 +81,10 @@ def lines(file: Path) -> int:
 
 
 def test_nothing_names_a_registry_or_a_path_of_one_machine() -> None:
-    pattern = r"(/(work|root|home/[a-z]+)/|\.pyenv|index-url *=|://[a-z.]*(pypi|pythonhosted)\.)"
+    # With brackets, so that it is not what it looks for.
+    pattern = r"(/([w]ork|[r]oot|home/[a-z]+)/|[.]pyenv|[i]ndex-url *=|://[a-z.]*([p]ypi|[p]ythonhosted)[.])"
     found = subprocess.run(
-        ["git", "grep", "-nIE", pattern, "--", ".", ":!tests/test_repository.py"],
+        ["git", "grep", "-nIE", pattern],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

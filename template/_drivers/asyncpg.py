@@ -108,6 +108,7 @@ async def insert_rows(connection: AsyncConnection, table: sa.TableClause, run: R
             for batch in run.batches:
                 yield batch.tuples(connection.dialect)
         except Exception as error:
+            # The caller's own, or told already: it passes as it is.
             of_the_rows.append(error)
             raise
 

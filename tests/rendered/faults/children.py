@@ -15,9 +15,9 @@ from .. import db
 from .ground import Ground, Unit, insert
 
 
-def opened(url: str) -> db.Database:
+def opened(url: str, **options: object) -> db.Database:
     settings = db.DatabaseSettings.model_validate({"url": url})
-    return db.Database(settings.model_copy(update={"pool_size": 2, "max_overflow": 0}))
+    return db.Database(settings.model_copy(update={"pool_size": 2, "max_overflow": 0}), **options)
 
 
 async def add(database: db.Database, name: str) -> None:
@@ -59,7 +59,8 @@ def first_use(url: str) -> None:
 def fork(url: str, times: str) -> None:
     """Fork a process that has the database open, so many times, and use it in both."""
     loop = asyncio.new_event_loop()
-    database = opened(url)
+    # Asked first, a connection that the child has closed would be replaced, and nobody the wiser.
+    database = opened(url, pool_pre_ping=False)
     loop.run_until_complete(database.__aenter__())
     for number in range(int(times)):
         _fork(loop, database, f"{number}")
