@@ -855,8 +855,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/database.py",
-        "self._engine.dispose(close=ours)",
-        "self._engine.dispose(close=True)",
+        "_inherited.append((self._engine, self._replicas))",
+        "await self._engine.dispose(close=False)",
         "tests/db/faults/test_processes.py::test_fork",
         "asyncpg",
     ),

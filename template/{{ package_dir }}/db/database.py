@@ -38,6 +38,10 @@ _UNPOOLED = 10
 # waited for another there would wait for itself.
 _own_slot: ContextVar[asyncio.Semaphore] = ContextVar("own_slot")
 
+# What a forked process has of its parent's. Collected here, a connection of asyncpg or asyncmy would
+# take itself out of the epoll that both processes share, and the parent wait for its replies in vain.
+_inherited: list[object] = []
+
 
 class Database:
     """One per process and event loop: made where the service starts, closed where it ends.
@@ -98,9 +102,12 @@ class Database:
         In a forked process they are forgotten instead: they are the parent's, who still uses them.
         """
         if self._engine is not None:
-            ours = (self._process, self._loop) == (os.getpid(), asyncio.get_running_loop())
-            await self._engine.dispose(close=ours)
-            await self._replicas.dispose(close=ours)
+            if self._process != os.getpid():
+                _inherited.append((self._engine, self._replicas))
+            else:
+                ours = self._loop is asyncio.get_running_loop()
+                await self._engine.dispose(close=ours)
+                await self._replicas.dispose(close=ours)
             self._engine = None
             self._variants.clear()
         self._entered = 0

@@ -56,14 +56,14 @@ def first_use(url: str) -> None:
     asyncio.run(main())
 
 
-def fork(url: str, times: str) -> None:
-    """Fork a process that has the database open, so many times, and use it in both."""
+def fork(url: str, *names: str) -> None:
+    """Fork a process that has the database open, once for each name, and use it in both."""
     loop = asyncio.new_event_loop()
     # Asked first, a connection that the child has closed would be replaced, and nobody the wiser.
     database = opened(url, pool_pre_ping=False)
     loop.run_until_complete(database.__aenter__())
-    for number in range(int(times)):
-        _fork(loop, database, f"{number}")
+    for name in names:
+        _fork(loop, database, name)
     loop.run_until_complete(database.dispose())
 
 

@@ -34,10 +34,11 @@ async def succeed(process: Process) -> None:
 
 async def test_fork(ground: Ground) -> None:
     async def fault(number: int) -> None:
-        await succeed(await child(ground, "fork", f"{ground.times}"))
-        for one in range(ground.times):
+        names = [f"{number}.{one}" for one in range(10)]
+        await succeed(await child(ground, "fork", *names))
+        for name in names:
             for when in ("before", "meanwhile", "in the child", "after"):
-                ground.expected[f"{one} {when}"] = 0
+                ground.expected[f"{name} {when}"] = 0
 
     await ground.survive(fault, 10, at_once=10)
 
