@@ -1093,6 +1093,13 @@ MUTATIONS = [
         "asyncpg",
     ),
     Mutation(
+        "src/shop/db/dialect.py",
+        "return Keys(process(value))",
+        "return Keys(value)",
+        "tests/db/test_bulk.py::test_keys_of_a_type_of_their_own_come_in_any_number",
+        "psycopg",
+    ),
+    Mutation(
         "src/shop/db/pagination.py",
         "return sa.type_coerce(self.column, sa.String()) if is_enum else self.column",
         "return self.column",

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from . import driver
-from .rows import Run
+from .rows import Keys, Run
 from .settings import DRIVER, DatabaseSettings
 
 TIMESTAMP = sa.DateTime(timezone=True)
@@ -226,8 +226,23 @@ def is_one_of(
     """That a column has one of these values."""
     # One parameter, whatever their number.
     element: sa.ColumnElement[object] = column.asc().element
-    array: sa.ColumnElement[Any] = sa.literal(values, ARRAY(element.type))
+    array: sa.ColumnElement[Any] = sa.literal(values, _KeyArray(element.type))
     return column == sa.any_(array)
+
+
+class _KeyArray(sa.TypeDecorator[Sequence[object]]):
+    """An array that the driver is given as `Keys`."""
+
+    impl = ARRAY
+    cache_ok = True
+
+    def bind_processor(self, dialect: sa.Dialect) -> Any:
+        process: Any = super().bind_processor(dialect)
+
+        def keys(value: object) -> Keys:
+            return Keys(process(value))
+
+        return keys
 
 
 async def upsert_rows(

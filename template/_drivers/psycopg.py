@@ -13,10 +13,11 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.abc import RV, PQGen
 from psycopg.rows import TupleRow
+from psycopg.types.array import ListBinaryDumper
 from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from .rows import Run, needs_sql
+from .rows import Keys, Run, needs_sql
 from .settings import DatabaseSettings
 
 # In a URL they would take the place of ours.
@@ -28,6 +29,11 @@ _AUTHORITIES = (
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/cert.pem",
 )
+
+
+# A list goes as text, each item searched for what must be quoted: that takes as long as to delete
+# the rows.
+psycopg.adapters.register_dumper(Keys, ListBinaryDumper)
 
 
 class RawConnection(psycopg.AsyncConnection[TupleRow]):

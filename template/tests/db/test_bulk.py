@@ -24,6 +24,8 @@ from .models import (
     Sample,
     Seat,
     Secret,
+    Shelf,
+    Size,
     Student,
 )
 
@@ -547,6 +549,15 @@ async def test_keys_of_several_columns_come_in_any_number(session: AsyncSession)
     session.expunge_all()
     assert await placements.update_many(keys, price=Decimal(2)) == len(keys)
     assert await placements.delete_many(keys) == len(keys)
+
+
+async def test_keys_of_a_type_of_their_own_come_in_any_number(session: AsyncSession) -> None:
+    shelves = db.Repository[Shelf](session)
+    await shelves.insert_many({"size": size} for size in Size)
+
+    assert [row.size for row in await shelves.get_many([*Size])] == [*Size]
+    session.expunge_all()
+    assert await shelves.delete_many([*Size]) == len(Size)
 
 
 async def test_a_value_that_does_not_fit_is_told_as_a_flush_tells_it(

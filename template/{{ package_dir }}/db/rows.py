@@ -35,6 +35,10 @@ RUN_SIZE = 20_000
 AWAITED_SIZE = 2000
 
 
+class Keys(list[Any]):
+    """Many keys as one parameter, which a driver may send in another way than other lists."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Some rows that give the same columns, column by column, as Python has the values."""
