@@ -125,7 +125,7 @@ async def _isolation(ground: Ground) -> Race:
     """Tests in turn, each with a row that is committed; an empty test is taken off from each."""
     service = BUILD / ground.layer.package
     times = BUILD / f"{ground.layer.package}.times.json"
-    number = max(2, ground.scale.rounds * 3)
+    number = max(2, ground.scale.rounds * 20)
     _run(
         service,
         [

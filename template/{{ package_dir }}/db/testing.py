@@ -187,96 +187,23 @@ async def _shared_databases(database_server: sa.URL) -> AsyncGenerator[Share]:
             if template not in opened:
                 copy = temporary_database(database_server, template=template)
                 settings = await stack.enter_async_context(copy)
-                # The server does not restart between two tests: a ping would double their cost.
-                database = Database(settings, pool_pre_ping=False)
+                # A server of tests does not restart or fall silent: to ask it first would double
+                # the cost of a test, and timers for each statement add a twentieth.
+                database = Database(
+                    settings.model_copy(update={"command_timeout": 0}), pool_pre_ping=False
+                )
                 opened[template] = await stack.enter_async_context(database)
             return opened[template]
 
         yield share
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def database(
-    database_template: str,
-    _shared_databases: Share,
-    committed: list[Callback],
-) -> AsyncGenerator[Database]:
-    """The database for one test: the code under test may commit, and nothing of it stays.
-
-    Its sessions are savepoints in one transaction: isolation levels and deferred constraints do
-    not act, and no two sessions work at the same moment. `fresh_database` is for what needs them.
-    """
-    shared = await _shared_databases(database_template)
-    async with shared.engine.connect() as connection:
-        transaction, held = await connection.begin(), shared.pool_status().in_use
-        yield _JoinedDatabase(shared, connection, committed)
-        await transaction.rollback()
-        _refuse_leaks(shared, held)
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def fresh_database(
-    database_server: sa.URL, database_template: str
-) -> AsyncGenerator[Database]:
-    """A database for one test alone: real commits, at the same moment, at any isolation level.
-
-    Slower than `database` by the time that a copy takes.
-    """
-    async with (
-        temporary_database(database_server, template=database_template) as settings,
-        Database(settings) as database,
-    ):
-        yield database
-        _refuse_leaks(database, 0)
-
-
-def _refuse_leaks(database: Database, held: int) -> None:
-    if leaked := database.pool_status().in_use - held:
-        pytest.fail(
-            f"{leaked} connections were not given back: write `async with` before each of"
-            " database.transaction(), database.session() and database.engine.connect()"
-        )
-
-
-@pytest.fixture
-def committed() -> list[Callback]:
-    """What was given to `on_commit` and became due, by sessions of `database`, which calls none.
-
-    `await db.sessions.run_callbacks(committed)` does what happens in production.
-    """
-    return []
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def session(database: Database) -> AsyncGenerator[AsyncSession]:
-    """A session on `database`."""
-    async with database.session() as session:
-        yield session
-
-
-@pytest.fixture
-def query_log() -> Generator[QueryLog]:
-    """What the test sends to any database: `with query_log.expect(2): ...` shows it if it fails."""
-    log = QueryLog()
-    event.listen(sa.Engine, "before_cursor_execute", log.note)
-    yield log
-    event.remove(sa.Engine, "before_cursor_execute", log.note)
-
-
-@pytest.fixture
-def make(session: AsyncSession) -> Make:
-    """`await make(Post, title="First")`: a row for a test, with all that it takes."""
-    return Make(session)
-
-
 class _JoinedDatabase(Database):
     """A database whose sessions join the test's transaction."""
 
-    def __init__(
-        self, shared: Database, connection: AsyncConnection, committed: list[Callback]
-    ) -> None:
+    def __init__(self, shared: Database, connection: AsyncConnection) -> None:
         super().__init__(shared.settings)
-        self._committed = committed
+        self.committed: list[Callback] = []
         self._engine = shared.engine
         self._process, self._loop = os.getpid(), asyncio.get_running_loop()
         # One connection does one thing at a time.
@@ -308,4 +235,76 @@ class _JoinedDatabase(Database):
         )
 
     async def _note_callbacks(self, due: Sequence[Callback]) -> None:
-        self._committed += due
+        self.committed += due
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database(
+    database_template: str, _shared_databases: Share
+) -> AsyncGenerator[_JoinedDatabase]:
+    """The database for one test: the code under test may commit, and nothing of it stays.
+
+    Its sessions are savepoints in one transaction: isolation levels and deferred constraints do
+    not act, and no two sessions work at the same moment. `fresh_database` is for what needs them.
+    """
+    shared = await _shared_databases(database_template)
+    async with shared.engine.connect() as connection:
+        transaction, held = await connection.begin(), shared.pool_status().in_use
+        yield _JoinedDatabase(shared, connection)
+        await transaction.rollback()
+        _refuse_leaks(shared, held)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def fresh_database(
+    database_server: sa.URL, database_template: str
+) -> AsyncGenerator[Database]:
+    """A database for one test alone: real commits, at the same moment, at any isolation level.
+
+    Slower than `database` by the time that a copy takes.
+    """
+    async with (
+        temporary_database(database_server, template=database_template) as settings,
+        Database(settings) as database,
+    ):
+        yield database
+        _refuse_leaks(database, 0)
+
+
+def _refuse_leaks(database: Database, held: int) -> None:
+    if leaked := database.pool_status().in_use - held:
+        pytest.fail(
+            f"{leaked} connections were not given back: write `async with` before each of"
+            " database.transaction(), database.session() and database.engine.connect()"
+        )
+
+
+@pytest.fixture
+def committed(database: _JoinedDatabase) -> list[Callback]:
+    """What was given to `on_commit` and became due, by sessions of `database`, which calls none.
+
+    `await db.sessions.run_callbacks(committed)` does what happens in production.
+    """
+    return database.committed
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def session(database: Database) -> AsyncGenerator[AsyncSession]:
+    """A session on `database`."""
+    async with database.session() as session:
+        yield session
+
+
+@pytest.fixture
+def query_log() -> Generator[QueryLog]:
+    """What the test sends to any database: `with query_log.expect(2): ...` shows it if it fails."""
+    log = QueryLog()
+    event.listen(sa.Engine, "before_cursor_execute", log.note)
+    yield log
+    event.remove(sa.Engine, "before_cursor_execute", log.note)
+
+
+@pytest.fixture
+def make(session: AsyncSession) -> Make:
+    """`await make(Post, title="First")`: a row for a test, with all that it takes."""
+    return Make(session)
