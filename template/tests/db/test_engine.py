@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 import pytest
 import pytest_asyncio
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from . import db
@@ -74,6 +75,46 @@ async def test_a_server_that_is_silent_when_a_connection_is_taken_is_noticed(
     network.restore()
     async with asyncio.timeout(10), database.session() as first, database.session() as second:
         assert await first.scalar(ONE) == await second.scalar(ONE) == 1
+
+
+# When an engine first connects, SQLAlchemy itself asks the database who it is.
+
+
+async def test_a_server_that_falls_silent_at_the_first_use_is_noticed(
+    far: tuple[db.Database, Proxy],
+) -> None:
+    database, network = far
+
+    def silence(*_: object) -> None:
+        network.silence()
+
+    event.listen(database.engine.sync_engine, "connect", silence, insert=True, once=True)
+    async with asyncio.timeout(10):
+        with pytest.raises(db.DatabaseError):
+            async with database.session() as session:
+                await session.scalar(ONE)
+    network.restore()
+    async with database.session() as session:
+        assert await session.scalar(ONE) == 1
+
+
+async def test_a_first_use_that_is_cancelled_is_cancelled_and_no_more(
+    fresh_database: db.Database,
+) -> None:
+    async def use() -> int | None:
+        async with database.session() as session:
+            return await session.scalar(ONE)
+
+    def cancel(*_: object) -> None:
+        task.cancel()
+
+    async with db.Database(fresh_database.settings) as database:
+        event.listen(database.engine.sync_engine, "connect", cancel, insert=True, once=True)
+        task = asyncio.create_task(use())
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert await use() == 1
+        assert database.pool_status().in_use == 0
 
 
 async def test_the_pool_replaces_connections_that_the_network_cut(

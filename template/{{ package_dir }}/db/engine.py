@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from inspect import isawaitable
 
 import sqlalchemy as sa
@@ -143,8 +144,10 @@ class _Watch:
         # SQLAlchemy may come here again with a connection that it has given up already.
         if not context.connection or context.connection.invalidated:
             return
-        # A statement that the server ended for its length is the slowest of all.
-        self._end(context.connection, None, context.statement or "")
+        # A statement that the server ended for its length is the slowest of all. What SQLAlchemy asks
+        # of an engine's first connection has no `info`, and an error here would hide a cancellation.
+        with suppress(NotImplementedError):
+            self._end(context.connection, None, context.statement or "")
         # What a silent server may still send is anyone's guess, and no farewell would reach it.
         if isinstance(context.original_exception, TimeoutError):
             context.is_disconnect = True

@@ -108,7 +108,8 @@ def _handle_error(context: ExceptionContext) -> BaseException | None:
         # Only this one: whether the others still work is for the next user of each to see.
         context.invalidate_pool_on_disconnect = False
     connection = context.connection
-    if connection is None or connection.invalidated:
+    # In none is what SQLAlchemy asks of an engine's first connection, which has no `info`.
+    if connection is None or connection.invalidated or not connection.in_transaction():
         return error
     if context.is_disconnect and connection.info.get(_COMMITTING):
         if not lost and driver.is_refusal(original):
