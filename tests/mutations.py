@@ -1100,6 +1100,19 @@ MUTATIONS = [
         "psycopg",
     ),
     Mutation(
+        "src/shop/db/dialect.py",
+        " ON COMMIT DROP",
+        "",
+        "tests/db/test_bulk.py::test_what_gives_the_rows_may_not_end_their_transaction",
+        "psycopg",
+    ),
+    Mutation(
+        "src/shop/db/bulk.py",
+        "and not savepoint.is_active",
+        "and savepoint.is_active",
+        "tests/db/test_bulk.py::test_what_gives_the_rows_may_not_end_their_transaction",
+    ),
+    Mutation(
         "src/shop/db/reading.py",
         "else 1000",
         "else 15_000",

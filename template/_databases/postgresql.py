@@ -323,7 +323,10 @@ async def _staged(
                 last = sa.table(name, *map(_as_stored, run.columns)), run, columns
                 like = sa.select(*_raw(run.columns)).select_from(table)
                 made = like.limit(sa.literal_column("0")).compile(dialect=connection.dialect)
-                await connection.exec_driver_sql(f'CREATE TEMPORARY TABLE "{name}" AS {made}')
+                # A commit before the end, by what gives the rows, leaves none on the connection.
+                await connection.exec_driver_sql(
+                    f'CREATE TEMPORARY TABLE "{name}" ON COMMIT DROP AS {made}'
+                )
             await driver.insert_rows(connection, last[0], run)
         if last is not None:
             yield last

@@ -7,6 +7,7 @@ from uuid import RFC_4122, UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import db
@@ -538,6 +539,23 @@ async def test_what_gives_the_rows_may_write_others(session: AsyncSession) -> No
 
     assert await secrets.upsert_many(rows(), on=["id"]) == 2_002
     assert await secrets.count() == 2_003
+
+
+async def test_what_gives_the_rows_may_not_end_their_transaction(
+    fresh_database: db.Database,
+) -> None:
+    async def rows(session: AsyncSession) -> AsyncIterator[Mapping[str, object]]:
+        for row in codes(3_000):
+            yield row
+        await session.commit()
+
+    with pytest.raises(InvalidRequestError, match="a session of its own"):
+        async with fresh_database.transaction() as session:
+            await Samples(session).upsert_many(rows(session), on=["code"])
+    async with fresh_database.transaction() as session:
+        # On the same connection, twice.
+        assert await Samples(session).upsert_many(codes(3), on=["code"]) == 3
+        assert await Samples(session).upsert_many(codes(4), on=["code"]) == 4
 
 
 async def test_keys_of_several_columns_come_in_any_number(session: AsyncSession) -> None:

@@ -235,10 +235,15 @@ class Bulk(Reading[M]):
     async def _writing(self, target: Layout) -> AsyncGenerator[AsyncConnection]:
         """The session's connection, in a savepoint: what a driver raises by itself is translated."""
         # The savepoint also sees to it that the transaction has begun: a COPY does not.
-        async with self.session.begin_nested():
+        async with self.session.begin_nested() as savepoint:
             try:
                 yield await self.session.connection()
             except Exception as error:
+                if isinstance(error, sa.exc.ResourceClosedError) and not savepoint.is_active:
+                    raise sa.exc.InvalidRequestError(
+                        "what gives the rows has ended the session's transaction, which they are"
+                        " written in: let it commit in a session of its own"
+                    ) from error
                 told = translation.of_driver(error, target.table)
                 if told is None:
                     raise
