@@ -297,6 +297,30 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/sessions.py",
+        "sync_session.autobegin = False",
+        "pass",
+        "tests/db/test_transactions.py::test_nothing_is_lost_in_a_callback_without_a_word",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
+        "sync_session.autobegin = True",
+        "pass",
+        "tests/db/test_transactions.py::test_a_callback_may_begin_anew",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
+        "if not sync_session.autobegin:",
+        "if False:",
+        "tests/db/test_transactions.py::test_nothing_is_lost_in_a_callback_without_a_word",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
+        "if not callable(callback):",
+        "if False:",
+        "tests/db/test_transactions.py::test_a_callback_is_what_can_be_called",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
         'event.listen(_Reader, "before_flush", _refuse_changes)\n',
         "",
         "tests/db/test_readers.py::test_what_was_added_and_forgotten_is_refused",

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import os
+import re
 import warnings
 from collections.abc import Awaitable, Callable
 from operator import methodcaller
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -318,6 +320,52 @@ async def test_an_error_in_a_callback_is_reported_and_stops_nothing(
     assert "no mail server" in caplog.text
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert await emails(fresh_database) == ["ada@example.com"]
+
+
+@pytest.mark.parametrize("what", ["a row", "a statement", "a callback"])
+async def test_nothing_is_lost_in_a_callback_without_a_word(
+    fresh_database: db.Database, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    async with fresh_database.transaction() as session:
+
+        async def write() -> None:
+            match what:
+                case "a row":
+                    author(session)
+                case "a statement":
+                    await session.execute(sa.delete(Author))
+                case _:
+                    db.on_commit(session, write)
+
+        db.on_commit(session, write)
+    assert re.search(r"session\.begin\(\)|open a transaction", caplog.text)
+
+
+async def test_a_callback_may_begin_anew(fresh_database: db.Database) -> None:
+    called: list[str] = []
+    async with fresh_database.session() as session:
+
+        async def write() -> None:
+            async with session.begin():
+                author(session)
+                db.on_commit(session, lambda: called.append("again"))
+
+        db.on_commit(session, write)
+        await session.commit()
+        author(session, "joan@example.com")
+        await session.commit()
+    assert await emails(fresh_database) == ["ada@example.com", "joan@example.com"]
+    assert called == ["again"]
+
+
+async def test_a_callback_is_what_can_be_called(session: AsyncSession) -> None:
+    async def send() -> None:
+        pass
+
+    sending: Any = send()
+    with pytest.raises(TypeError, match="takes a function"):
+        db.on_commit(session, sending)
+    sending.close()
 
 
 # run

@@ -71,12 +71,18 @@ def on_commit(session: AsyncSession, callback: Callback) -> None:
 
     It runs after the outermost commit has returned, in the order of registration, and is dropped
     with the savepoint or transaction that is rolled back. An error in it is logged and stops
-    nothing. Raises TypeError for a session that is not the layer's, ReadOnly for a reader.
+    nothing; nor does a cancellation cut it short: put a timeout in it. What it does in the database
+    needs a transaction of its own. Raises TypeError for what cannot be called, and for a session
+    that is not the layer's, ReadOnly for a reader, RuntimeError in a callback of that session.
     """
     sync_session = _sync(session)
     if isinstance(sync_session, _Reader):
         raise _Reader.refusal("on_commit")
+    if not callable(callback):
+        raise TypeError(f"on_commit takes a function, which it calls later: not {callback!r}")
     if not sync_session.in_transaction():
+        if not sync_session.autobegin:
+            raise RuntimeError("on_commit in a callback: open a transaction of its own first")
         # Nothing is sent yet; but a rollback now has something to end.
         sync_session.begin()
     savepoint = sync_session.get_nested_transaction()
@@ -134,7 +140,10 @@ class _Session(AsyncSession):
         await ending
         due, sync_session.due = sync_session.due, []
         if due:
+            # What begins by itself in a callback would be committed by nobody.
+            sync_session.autobegin = False
             await self.deliver(due)
+            sync_session.autobegin = True
 
 
 class _Transaction(AsyncSessionTransaction):
