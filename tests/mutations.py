@@ -1204,6 +1204,13 @@ MUTATIONS = [
         "asyncpg",
     ),
     Mutation(
+        "src/shop/db/reading.py",
+        "                of=self.model,\n",
+        "",
+        "tests/db/test_repository.py::test_a_row_is_locked_without_what_is_joined_to_it",
+        "psycopg",
+    ),
+    Mutation(
         "src/shop/db/layout.py",
         "if not isinstance(column.type, sa.Integer) or generator(1) != 2:",
         "if column is generator:",

@@ -1,5 +1,6 @@
 """What a repository promises of one row, and of a few."""
 
+from datetime import time, timedelta
 from decimal import Decimal
 from uuid import uuid4
 
@@ -7,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import InvalidRequestError, MultipleResultsFound
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import selectinload
+from sqlalchemy.orm import joinedload, selectinload
 
 from . import db, testing
-from .models import Author, Book, Placement
+from .models import Author, Book, Placement, Student
 
 
 class Authors(db.Repository[Author]):
@@ -100,6 +101,17 @@ async def test_a_locked_row_is_read_anew(session: AsyncSession) -> None:
 
     assert await Authors(session).get(ada.id, for_update="wait") is ada
     assert ada.name == "Ada"
+
+
+async def test_a_row_is_locked_without_what_is_joined_to_it(session: AsyncSession) -> None:
+    (ada,) = await add_authors(session, "ada")
+    joined = [joinedload(Author.books)]
+
+    assert await Authors(session).get(ada.id, options=joined, for_update="wait") is ada
+    assert ada.books == []
+    session.add(Student(name="eve", wakes=time(7), sleeps=timedelta(), password="", grade=1))
+    await session.flush()
+    assert await db.Repository[Student](session).get("eve", for_update="wait")
 
 
 async def test_rows_are_found_by_criteria_in_an_order(session: AsyncSession) -> None:

@@ -100,8 +100,10 @@ class Reading(Generic[M]):
             return await self._get(key)
         statement = self._select(self._has_key([key]), options=options)
         if for_update:
-            # What the session holds may be older than the lock.
+            # What the session holds may be older than the lock; and what is joined has no lock:
+            # PostgreSQL refuses one on a row that may be missing.
             statement = statement.execution_options(populate_existing=True).with_for_update(
+                of=self.model,
                 nowait=for_update == "nowait",
                 skip_locked=for_update == "skip_locked",
             )
