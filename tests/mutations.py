@@ -1211,6 +1211,20 @@ MUTATIONS = [
         "psycopg",
     ),
     Mutation(
+        "src/shop/db/driver.py",
+        "except _REFUSALS as error:",
+        "except psycopg.DataError as error:",
+        "tests/db/test_bulk.py::test_a_value_that_does_not_fit_is_told_as_a_flush_tells_it",
+        "psycopg",
+    ),
+    Mutation(
+        "src/shop/db/translation.py",
+        "(OverflowError, UnicodeEncodeError, TypeError)",
+        "(OverflowError, UnicodeEncodeError)",
+        "tests/db/test_bulk.py::test_a_value_that_does_not_fit_is_told_as_a_flush_tells_it",
+        "psycopg",
+    ),
+    Mutation(
         "src/shop/db/layout.py",
         "if not isinstance(column.type, sa.Integer) or generator(1) != 2:",
         "if column is generator:",

@@ -129,6 +129,10 @@ def diagnostics(error: BaseException) -> dict[str, str]:
     return {name: text for name, text in told.items() if text}
 
 
+# What psycopg, or what it calls, raises for a value that it cannot send.
+_REFUSALS = (psycopg.DataError, psycopg.ProgrammingError, ValueError, TypeError, AttributeError)
+
+
 async def insert_rows(connection: AsyncConnection, table: sa.TableClause, run: Run) -> None:
     """Insert a run of rows: by one COPY, where that can do it.
 
@@ -144,11 +148,12 @@ async def insert_rows(connection: AsyncConnection, table: sa.TableClause, run: R
     name = ".".join(quote(part) for part in (table.schema, table.name) if part)
     names = ", ".join(quote(column.name) for column in run.columns)
     copying = f"COPY {name} ({names}) FROM STDIN".encode()
-    try:
-        async with raw.cursor() as cursor, cursor.copy(copying) as copy:
-            for batch in run.batches:
-                for row in batch.tuples(connection.dialect):
+    async with raw.cursor() as cursor, cursor.copy(copying) as copy:
+        for batch in run.batches:
+            rows = batch.tuples(connection.dialect)
+            try:
+                for row in rows:
                     await copy.write_row(row)
-    except psycopg.DataError as error:
-        # A value that psycopg itself refuses has no code of the server's.
-        raise DataError("COPY", None, error, hide_parameters=True) from error
+            except _REFUSALS as error:
+                # A value that psycopg itself refuses has no code of the server's.
+                raise DataError("COPY", None, error, hide_parameters=True) from error

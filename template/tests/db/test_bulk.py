@@ -588,6 +588,8 @@ async def test_a_value_that_does_not_fit_is_told_as_a_flush_tells_it(
         {"moment": "4111-1111"},
         {"flag": "4111-1111"},
         {"number": 4111_1111**9},
+        {"blob": "4111-1111"},
+        {"document": {"a": b"4111-1111"}},
     ]
     for values in wrong:
         for write in (

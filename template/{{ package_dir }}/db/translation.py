@@ -189,7 +189,7 @@ def _refuses_value(context: ExceptionContext) -> bool:
         # An Enum's; its subclasses are somebody's bug.
         kinds = (ValueError, TypeError, AttributeError, ArithmeticError)
         return isinstance(original, kinds) or type(original) is LookupError
-    return isinstance(original, (OverflowError, UnicodeEncodeError))
+    return isinstance(original, (OverflowError, UnicodeEncodeError, TypeError))
 
 
 def _violation(
