@@ -1211,6 +1211,13 @@ MUTATIONS = [
         "psycopg",
     ),
     Mutation(
+        "src/shop/db/dialect.py",
+        "[[row] for row in rows] if alone else [rows]",
+        "[rows]",
+        "tests/db/test_bulk.py::test_a_percent_sign_of_a_statement_is_one",
+        "asyncmy",
+    ),
+    Mutation(
         "src/shop/db/driver.py",
         "except _REFUSALS as error:",
         "except psycopg.DataError as error:",

@@ -280,8 +280,12 @@ async def upsert_rows(
             changes = {name: sa.case((met, x), else_=table.c[name]) for name, x in changes.items()}
         changes = {name: _written_out(x, connection.dialect) for name, x in changes.items()}
         statement = insert.on_duplicate_key_update(changes)
+        # For many rows asyncmy sends what follows VALUES as it is: each % of it doubled.
+        alone = "%%" in str(statement.compile(dialect=connection.dialect))
         for batch in run.batches:
-            await connection.execute(statement, batch.mappings())
+            rows = batch.mappings()
+            for some in [[row] for row in rows] if alone else [rows]:
+                await connection.execute(statement, some)
 
 
 def _is_parameter(element: object) -> TypeGuard[sa.BindParameter[Any]]:

@@ -453,6 +453,21 @@ async def test_rows_that_a_repository_does_not_see_are_left_alone(session: Async
     assert [row.is_deleted for row in made] == seen
 
 
+async def test_a_percent_sign_of_a_statement_is_one(session: AsyncSession) -> None:
+    class Full(db.Repository[Member]):
+        def statement(self) -> sa.Select[Member]:
+            return super().statement().where(Member.club == sa.literal_column("'100%'"))
+
+    members = db.Repository[Member](session)
+    rows = [{"club": club, "email": "ada"} for club in ("100%", "chess")]
+    await members.insert_many(rows)
+    new = [{**row, "notes": {"n": 1}} for row in rows]
+    await Full(session).upsert_many(new, on=["club", "email"])
+
+    found = await members.find(order_by=Member.club)
+    assert [row.notes for row in found] == [{"n": 1}, {}]
+
+
 async def test_a_repository_whose_statement_is_no_mere_where_changes_no_rows_by_it(
     session: AsyncSession,
 ) -> None:
