@@ -1,5 +1,6 @@
 """Any number of rows at once: the part of a repository that loads, changes and clears tables."""
 
+from array import array
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -128,8 +129,8 @@ class Bulk(Reading[M]):
         without its key.
         """
         target, held = layout(self.model), self._held()
-        touched, versioned = set[object](), list[object]()
-        count = 0
+        # Of the keys their hashes, in eight bytes each: they only tell what a failure was.
+        touched, versioned, count = set[object](), array("q"), 0
 
         def batches(chunk: list[Row]) -> Iterator[Batch]:
             nonlocal count
@@ -137,7 +138,7 @@ class Bulk(Reading[M]):
                 if held:
                     touched.update(held.keys() & batch.row_keys())
                 if target.version in batch.given:
-                    versioned.extend(batch.row_keys())
+                    versioned.extend(map(hash, batch.row_keys()))
                 yield batch
                 count = _report(progress, count + len(batch))
 
