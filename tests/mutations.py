@@ -1211,6 +1211,13 @@ MUTATIONS = [
         "psycopg",
     ),
     Mutation(
+        "src/shop/db/bulk.py",
+        "        if not on:\n",
+        "        if on is None:\n",
+        "tests/db/test_bulk.py::test_an_upsert_names_what_is_unique",
+        "asyncpg",
+    ),
+    Mutation(
         "src/shop/db/dialect.py",
         "[[row] for row in rows] if alone else [rows]",
         "[rows]",

@@ -282,6 +282,13 @@ async def test_an_upsert_of_nothing_but_its_key_inserts_what_is_missing(
     assert (a.text, a.version, b.text) == ("old", 1, None)
 
 
+async def test_an_upsert_names_what_is_unique(session: AsyncSession) -> None:
+    with pytest.raises(ValueError, match="no names"):
+        await Samples(session).upsert_many([{"code": "a"}], on=())
+    with pytest.raises(TypeError, match="several names"):
+        await Samples(session).upsert_many([{"code": "a"}], on="code")
+
+
 async def test_an_upsert_knows_a_unique_index_that_ignores_deleted_rows(
     session: AsyncSession,
 ) -> None:

@@ -89,6 +89,8 @@ class Bulk(Reading[M]):
         """
         if isinstance(on, str):
             raise TypeError(f'on takes several names: write on=("{on}",), with the comma')
+        if not on:
+            raise ValueError("upsert_many() was given no names of a unique constraint or index")
         target, count = layout(self.model), 0
         kept = {*on, *target.key, target.version}
 
