@@ -692,6 +692,45 @@ MUTATIONS = [
         "database.engine.connect()",
         "tests/db/test_main.py::test_ping_does_not_wait_for_whoever_writes",
     ),
+    *(
+        Mutation(
+            "src/shop/db/health.py",
+            "        asking.cancel()\n",
+            "        asking.cancel()\n        await asyncio.wait([asking])\n",
+            f"tests/db/{test}",
+            driver,
+        )
+        for test, driver in (
+            ("test_main.py::test_ping_is_over_in_time_while_the_whole_file_is_locked", "aiosqlite"),
+            ("test_engine.py::test_ping_is_over_in_time_while_the_server_is_silent", "asyncpg"),
+            ("test_engine.py::test_ping_is_over_in_time_while_the_server_is_silent", "psycopg"),
+        )
+    ),
+    Mutation(
+        "src/shop/db/__main__.py",
+        "min(settings.lock_timeout, deadline)",
+        "settings.lock_timeout",
+        "tests/db/test_main.py::test_ping_is_over_in_time_while_the_whole_file_is_locked",
+    ),
+    Mutation(
+        "src/shop/db/health.py",
+        "missing := dialect.missing(engine.url)",
+        "missing := None",
+        "tests/db/test_main.py::test_a_service_that_asks_for_its_health_makes_no_file",
+    ),
+    Mutation(
+        "src/shop/db/dialect.py",
+        '.removeprefix("file:")',
+        "",
+        "tests/db/test_main.py::test_a_file_is_found_by_its_uri_too",
+    ),
+    Mutation(
+        "src/shop/db/dialect.py",
+        "    return str(Path(str(url.database)",
+        "    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)\n"
+        "    return str(Path(str(url.database)",
+        "tests/db/test_main.py::test_a_file_that_is_not_there_is_not_made",
+    ),
     Mutation(
         "src/shop/db/health.py",
         "engine.execution_options(**dialect.AUTOCOMMIT)",

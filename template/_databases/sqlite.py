@@ -101,20 +101,13 @@ ADVICE = {
 
 
 def locate(url: sa.URL) -> str:
-    """The file that a URL names, its directory made if need be. Raises ValueError for no file."""
+    """The file that a URL names. Raises ValueError for no file."""
     if url.database in (None, "", ":memory:") or "mode=memory" in str(url):
         raise ValueError(
             "DATABASE_URL names no file: in memory all sessions would share one transaction."
             f" Write {DRIVER}:///path/to/file.db, in a temporary directory for tests."
         )
-    path = Path(str(url.database)).resolve()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f"DATABASE_URL names {path}, whose directory cannot be made: {error.strerror}"
-        ) from error
-    return str(path)
+    return str(Path(str(url.database).removeprefix("file:")).resolve())
 
 
 def missing(url: sa.URL) -> str | None:
@@ -130,7 +123,17 @@ def session_settings(settings: DatabaseSettings) -> dict[str, str]:
 
 
 def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
-    """Have each connection and each transaction of an engine begin as it must."""
+    """Have each connection and each transaction of an engine begin as it must.
+
+    The directory of the file is made if need be. Raises ValueError if it cannot be.
+    """
+    path = Path(locate(settings.url))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"DATABASE_URL names {path}, whose directory cannot be made: {error.strerror}"
+        ) from error
     event.listen(engine.sync_engine, "connect", _connect)
     event.listen(engine.sync_engine, "begin", _begin)
     event.listen(engine.sync_engine, "invalidate", _invalidate)

@@ -77,6 +77,18 @@ async def test_a_server_that_is_silent_when_a_connection_is_taken_is_noticed(
         assert await first.scalar(ONE) == await second.scalar(ONE) == 1
 
 
+async def test_ping_is_over_in_time_while_the_server_is_silent(
+    far: tuple[db.Database, Proxy],
+) -> None:
+    database, network = far
+    assert (await database.ping()).ok
+    network.silence()
+    async with asyncio.timeout(1):
+        assert not (await database.ping(0.1)).ok
+    network.restore()
+    assert (await database.ping()).ok
+
+
 # When an engine first connects, SQLAlchemy itself asks the database who it is.
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import importlib
 import json
+import sqlite3
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,13 +68,13 @@ async def test_ping_says_where_the_database_is_and_that_it_answers(command: Comm
 
 @pytest.fixture
 def new_file(fresh_database: db.Database, tmp_path: Path) -> Path:
-    """Where a database could be, and is not."""
+    """Where a database could be, and is not, nor its directory."""
     if fresh_database.settings.url.host:
         pytest.skip("this database is no file")
-    return tmp_path / "new.db"
+    return tmp_path / "new" / "new.db"
 
 
-def was_made(file: Path) -> bool:
+def is_there(file: Path) -> bool:
     return file.exists()
 
 
@@ -80,13 +82,46 @@ async def test_a_file_that_is_not_there_is_not_made(command: Command, new_file: 
     done = await command("ping", name=new_file)
     assert (done.status, done.out) == (1, "")
     assert "no such file yet: `alembic upgrade head` makes it" in done.err
-    assert not was_made(new_file)
+    assert not is_there(new_file.parent)
 
 
 async def test_a_file_that_is_not_there_is_not_waited_for(command: Command, new_file: Path) -> None:
     # The first migration makes it, after this.
     assert (await command("wait", name=new_file)).status == 0
-    assert not was_made(new_file)
+    assert not is_there(new_file.parent)
+
+
+async def test_a_service_that_asks_for_its_health_makes_no_file(
+    fresh_database: db.Database, new_file: Path
+) -> None:
+    settings = db.DatabaseSettings(url=fresh_database.settings.url.set(database=str(new_file)))
+    async with db.Database(settings) as database:
+        health = await database.ping()
+    assert "no such file yet" in str(health.error)
+    assert not is_there(new_file)
+
+
+async def test_a_file_is_found_by_its_uri_too(
+    fresh_database: db.Database, command: Command
+) -> None:
+    url = fresh_database.settings.url
+    if url.host:
+        pytest.skip("this database is no file")
+    uri = url.set(database=f"file:{url.database}").update_query_dict({"uri": "true"})
+    assert (await command("ping", url=uri)).status == 0
+
+
+async def test_ping_is_over_in_time_while_the_whole_file_is_locked(
+    fresh_database: db.Database, command: Command
+) -> None:
+    if fresh_database.settings.url.host:
+        pytest.skip("nobody can lock the whole of this database")
+    with closing(sqlite3.connect(str(fresh_database.settings.url.database))) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        async with asyncio.timeout(5), db.Database(fresh_database.settings) as database:
+            assert not (await database.ping(0.1)).ok
+            assert (await command("ping", "--deadline=0.1")).status == 1
 
 
 async def test_ping_does_not_wait_for_whoever_writes(

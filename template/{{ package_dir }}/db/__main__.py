@@ -31,9 +31,11 @@ async def ping(settings: DatabaseSettings, deadline: float) -> Report:
     report: Report = {"database": dialect.locate(settings.url)}
     if missing := dialect.missing(settings.url):
         return report | {"ok": False, "error": missing}
+    # SQLite waits for a lock in a thread, which no timeout of asyncio ends.
+    limits = {"lock_timeout": min(settings.lock_timeout, deadline)}
     try:
         async with (
-            Database(settings) as database,
+            Database(settings.model_copy(update=limits)) as database,
             asyncio.timeout(deadline),
             # No transaction: on SQLite it would wait for whoever writes.
             database.engine.execution_options(**dialect.AUTOCOMMIT).connect() as connection,

@@ -32,19 +32,28 @@ class PoolStatus:
 
 
 async def ping(engine: AsyncEngine, patience: float) -> Health:
-    """Whether the database answers within `patience` seconds."""
+    """Whether the database answers within `patience` seconds. It makes nothing, and never raises."""
     began = time.perf_counter()
-    error = None
+    # A task of its own: to give up a connection may take longer, as where SQLite waits for a lock.
+    asking = asyncio.create_task(_ask(engine))
     try:
-        async with asyncio.timeout(patience):
-            alone = engine.execution_options(**dialect.AUTOCOMMIT)
-            async with alone.connect() as connection:
-                await connection.execute(sa.select(1))
-    except TimeoutError:
-        error = f"no answer within {patience} s"
-    except (DatabaseError, SQLAlchemyError, OSError) as problem:
-        error = str(problem)
+        await asyncio.wait([asking], timeout=patience)
+    finally:
+        asking.cancel()
+    error = asking.result() if asking.done() else f"no answer within {patience} s"
     return Health(error is None, time.perf_counter() - began, error)
+
+
+async def _ask(engine: AsyncEngine) -> str | None:
+    """What is wrong with the database; None if it answers."""
+    if missing := dialect.missing(engine.url):
+        return missing
+    try:
+        async with engine.execution_options(**dialect.AUTOCOMMIT).connect() as connection:
+            await connection.execute(sa.select(1))
+    except (DatabaseError, SQLAlchemyError, OSError) as problem:
+        return str(problem)
+    return None
 
 
 def pool_status(pool: Pool | None, limit: int) -> PoolStatus:
