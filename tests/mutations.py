@@ -1176,6 +1176,12 @@ MUTATIONS = [
         "tests/db/test_bulk.py::test_what_gives_the_rows_may_not_end_their_transaction",
     ),
     Mutation(
+        "src/shop/db/rows.py",
+        "if not issubclass(kind, Mapping):",
+        "if issubclass(kind, bytes):",
+        "tests/db/test_bulk.py::test_a_row_that_is_no_mapping_is_refused_without_its_values",
+    ),
+    Mutation(
         "src/shop/db/reading.py",
         "else 1000",
         "else 15_000",

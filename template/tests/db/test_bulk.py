@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import RFC_4122, UUID, uuid4
 
 import pytest
@@ -167,6 +168,17 @@ async def test_a_name_that_is_no_column_is_refused(session: AsyncSession) -> Non
     with pytest.raises(db.UnknownField, match="id"):
         await samples.create_many([{"id": uuid4(), "code": "a"}])
     assert await samples.count() == 0
+
+
+@pytest.mark.parametrize("row", [("secret", 1), "secret", Sample(code="secret")], ids=type)
+async def test_a_row_that_is_no_mapping_is_refused_without_its_values(
+    session: AsyncSession, row: Any
+) -> None:
+    samples = Samples(session)
+    for write in (samples.insert_many, samples.create_many, samples.update_rows):
+        with pytest.raises(TypeError, match=f"not {type(row).__name__}") as raised:
+            await write([*codes(1), row])
+        assert "secret" not in str(raised.value)
 
 
 async def test_what_the_database_computes_is_left_to_it(session: AsyncSession) -> None:

@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
+from sqlalchemy.exc import InvalidRequestError, ResourceClosedError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import DeclarativeBase
 
@@ -25,7 +26,7 @@ from .errors import StaleVersion, UnknownField
 from .layout import Layout, layout
 from .mixins import SoftDeletable, Timestamped
 from .reading import M, Reading, key_of
-from .rows import Batch, Row, Rows, chunks, runs
+from .rows import Batch, Row, Rows, chunks, names_of, runs
 
 Keys = Iterable[object] | AsyncIterable[object]
 Progress = Callable[[int], object]
@@ -65,8 +66,7 @@ class Bulk(Reading[M]):
         made: list[M] = []
         async with self.session.begin_nested():
             async for chunk in chunks(rows):
-                for row in chunk:
-                    self._check_writable(row, new=True)
+                self._check_writable(names_of(chunk), new=True)
                 some = [self.model(**row) for row in chunk]
                 self.session.add_all(some)
                 await self.session.flush()
@@ -242,8 +242,8 @@ class Bulk(Reading[M]):
             try:
                 yield await self.session.connection()
             except Exception as error:
-                if isinstance(error, sa.exc.ResourceClosedError) and not savepoint.is_active:
-                    raise sa.exc.InvalidRequestError(
+                if isinstance(error, ResourceClosedError) and not savepoint.is_active:
+                    raise InvalidRequestError(
                         "what gives the rows has ended the session's transaction, which they are"
                         " written in: let it commit in a session of its own"
                     ) from error

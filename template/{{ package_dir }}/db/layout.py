@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase
 
 from .errors import UnknownField
-from .rows import Batch, Row
+from .rows import Batch, Row, names_of
 
 
 @dataclass
@@ -139,8 +139,8 @@ class Layout:
             used = [each for each in self.fields if each.name in names]
             yield _batch(used, [[row[each.name] for row in some] for each in used], names)
 
-    def _check(self, chunk: Sequence[Row]) -> frozenset[str]:
-        given = frozenset[str]().union(*chunk)
+    def _check(self, chunk: list[Row]) -> frozenset[str]:
+        given = names_of(chunk)
         if unknown := given - self.names:
             raise UnknownField(self.model, unknown, self.names)
         return given

@@ -104,6 +104,15 @@ async def chunks(
         yield chunk
 
 
+def names_of(chunk: list[Row]) -> frozenset[str]:
+    """The names that any of these rows gives. Raises TypeError for what is no mapping."""
+    for kind in set(map(type, chunk)):
+        if not issubclass(kind, Mapping):
+            # Its items may be values: they would be told as names that no column has.
+            raise TypeError(f"rows are mappings of names to values, in a list: not {kind.__name__}")
+    return frozenset[str]().union(*chunk)
+
+
 @dataclass(frozen=True)
 class Run:
     """Batches that give the same columns, as many as one statement may take; each comes once."""
