@@ -470,6 +470,14 @@ MUTATIONS = [
     # The databases and their drivers.
     Mutation(
         "src/shop/db/dialect.py",
+        '    return create_engine(settings, isolation_level="AUTOCOMMIT").connect()\n',
+        "    from sqlalchemy.ext.asyncio import create_async_engine\n\n"
+        '    return create_async_engine(url, isolation_level="AUTOCOMMIT").connect()\n',
+        "tests/db/test_dialect.py::test_the_server_of_the_tests_is_reached_as_any_other",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/dialect.py",
         "DATETIME(fsp=6)",
         "DATETIME()",
         "tests/db/test_dialect.py::test_a_moment_comes_back_as_it_was_and_in_utc",

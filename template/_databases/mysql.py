@@ -13,8 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.visitors import replacement_traverse
 
 from . import driver
@@ -414,8 +413,11 @@ async def _copy_rows(connection: AsyncConnection, template: str, table: str) -> 
 
 def _administrator(server: sa.URL) -> AsyncConnection:
     """A connection in no transaction, closed when its block is left."""
-    engine = create_async_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    return engine.connect()
+    from .engine import create_engine  # It imports this module.
+
+    url = server.set(database=server.database or "mysql")
+    settings = DatabaseSettings(url=url, pool_size=0, statement_timeout=0, command_timeout=0)
+    return create_engine(settings, isolation_level="AUTOCOMMIT").connect()
 
 
 def _begin(connection: sa.Connection) -> None:

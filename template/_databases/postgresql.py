@@ -2,13 +2,7 @@
 
 import re
 import signal
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    Generator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any
 
@@ -16,8 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, distinct_on
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from . import driver
 from .rows import Keys, Run
@@ -406,8 +399,11 @@ async def drop_database(server: sa.URL, name: str) -> None:
 
 def _administrator(server: sa.URL) -> AsyncConnection:
     """A connection in no transaction, closed when its block is left."""
-    engine = create_async_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    return engine.connect()
+    from .engine import create_engine  # It imports this module.
+
+    url = server.set(database=server.database or "postgres")
+    settings = DatabaseSettings(url=url, pool_size=0, statement_timeout=0, command_timeout=0)
+    return create_engine(settings, isolation_level="AUTOCOMMIT").connect()
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -205,3 +205,12 @@ async def test_a_copy_of_a_database_holds_its_rows_its_constraints_and_its_views
         assert await session.scalar(sa.text("SELECT title FROM titles")) == "SQL"
         with pytest.raises(db.ForeignKeyViolation):
             await session.execute(sa.text("DELETE FROM probe_authors"))
+
+
+@pytest.mark.parametrize("words", ["sslmode=disable", "ssl=true"])
+async def test_the_server_of_the_tests_is_reached_as_any_other(
+    database_server: sa.URL, words: str
+) -> None:
+    server = database_server.update_query_string(words)
+    async with testing.temporary_database(server) as settings, db.Database(settings) as database:
+        assert (await database.ping()).ok
