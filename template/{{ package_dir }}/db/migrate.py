@@ -11,6 +11,7 @@ from typing import Literal
 import sqlalchemy as sa
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
+from alembic.util import CommandError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from . import dialect
@@ -35,7 +36,7 @@ def run(
     itself.
 
     Raises TimeoutError if another process migrates for longer than DATABASE_MIGRATION_TIMEOUT, and
-    ValueError if there is a pooler, and no DATABASE_MIGRATION_URL that leads past it.
+    CommandError if there is a pooler, and no DATABASE_MIGRATION_URL that leads past it.
     """
     config = context.config
     if config.cmd_opts and config.config_file_name and config.file_config.has_section("loggers"):
@@ -91,9 +92,10 @@ async def connection_alone(
 def _direct(settings: DatabaseSettings) -> DatabaseSettings:
     """The way that migrations take: past a pooler, and with no limit on how long they work."""
     if settings.pooler != "none" and not settings.migration_url:
-        raise ValueError(
+        # Alembic's command prints it as a sentence.
+        raise CommandError(
             "DATABASE_MIGRATION_URL is missing: the lock of a migration does not hold through"
-            f" {settings.pooler}, so name the server itself"
+            f" {settings.pooler}, so name the server itself there, in .env or the environment"
         )
     update = {
         "url": settings.migration_url or settings.url,
