@@ -212,5 +212,9 @@ async def test_the_server_of_the_tests_is_reached_as_any_other(
     database_server: sa.URL, words: str
 ) -> None:
     server = database_server.update_query_string(words)
-    async with testing.temporary_database(server) as settings, db.Database(settings) as database:
-        assert (await database.ping()).ok
+    async with (
+        testing.temporary_database(server) as settings,
+        db.Database(settings) as database,
+        database.reader() as session,
+    ):
+        assert await session.scalar(sa.select(1)) == 1
