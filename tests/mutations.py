@@ -352,6 +352,20 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/sessions.py",
+        "if error and not self.nested and sync_session.is_shared():",
+        "if False:",
+        "tests/db/test_transactions.py::test_an_error_is_not_hidden_by_a_task_that_still_uses_its_session",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
+        "            await self.session.close()\n            return\n",
+        "            return\n",
+        "tests/db/test_transactions.py::test_an_error_is_not_hidden_by_a_task_that_still_uses_its_session",
+        "psycopg",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
         "kind is None and not sync_session.is_active",
         "False",
         "tests/db/test_transactions.py::test_a_flush_whose_error_was_swallowed_is_told_of",

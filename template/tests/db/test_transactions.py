@@ -623,6 +623,25 @@ async def test_a_session_that_is_closed_lets_one_call_end_and_no_other_begin(
     assert counted == [0]
 
 
+@pytest.mark.parametrize("kind", [ValueError, asyncio.CancelledError])
+async def test_an_error_is_not_hidden_by_a_task_that_still_uses_its_session(
+    fresh_database: db.Database, kind: type[BaseException]
+) -> None:
+    tasks: list[asyncio.Task[int | None]] = []
+    async with fresh_database.session() as session:
+        with pytest.raises(kind) as raised:
+            async with session.begin():
+                await _flush(session)
+                tasks.append(asyncio.create_task(session.scalar(count_authors)))
+                await asyncio.sleep(0)
+                raise kind
+        assert "Another task was still using" in raised.value.__notes__[0]
+        assert await tasks[0] == 1
+        with pytest.raises(InvalidRequestError, match="closed"):
+            await session.commit()
+    assert await emails(fresh_database) == []
+
+
 async def test_a_connection_that_could_not_be_rolled_back_is_not_used_again(
     fresh_database: db.Database,
 ) -> None:

@@ -161,6 +161,11 @@ class _Transaction(AsyncSessionTransaction):
 
     async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
         sync_session = _sync(self.session)
+        if error and not self.nested and sync_session.is_shared():
+            # It is the one to tell of; and nobody who catches it is to commit what was half done.
+            error.add_note("Another task was still using the session, which is now closed.")
+            await self.session.close()
+            return
         # A flush that fails rolls back; to SQLAlchemy a block that then ends has nothing to commit.
         undone = kind is None and not sync_session.is_active
         await self._end(super().__aexit__(kind, error, traceback))
