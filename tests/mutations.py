@@ -365,6 +365,12 @@ MUTATIONS = [
         "psycopg",
     ),
     Mutation(
+        "src/shop/db/dialect.py",
+        ", or a transaction of this task,",
+        "",
+        "tests/db/test_transactions.py::test_a_second_writer_in_one_task_is_told_that_it_waits_for_the_first",
+    ),
+    Mutation(
         "src/shop/db/sessions.py",
         "kind is None and not sync_session.is_active",
         "False",

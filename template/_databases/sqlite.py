@@ -84,7 +84,7 @@ class _Raw(Protocol):
 
 # What to try, by the beginning of an error's name.
 _ADVICE = {
-    "SQLITE_BUSY": "look for a process that keeps the file locked",
+    "SQLITE_BUSY": "look for a process, or a transaction of this task, that keeps the file locked",
     "SQLITE_CANTOPEN": "look whether this user may write the file and its directory",
     "SQLITE_CORRUPT": "stop writing, keep a copy of the file, and restore a backup",
     "SQLITE_FULL": "make room on the disk of the file, then try again",

@@ -249,6 +249,18 @@ async def test_a_flush_whose_error_was_swallowed_undoes_no_more_than_its_savepoi
     assert await emails(database) == ["ada@example.com", "joan@example.com"]
 
 
+@pytest.mark.skipif(not dialect.RENDER_AS_BATCH, reason="here one may write beside the other")
+async def test_a_second_writer_in_one_task_is_told_that_it_waits_for_the_first(
+    fresh_database: db.Database,
+) -> None:
+    settings = fresh_database.settings.model_copy(update={"lock_timeout": 0.1})
+    async with db.Database(settings) as database, database.transaction() as session:
+        await session.connection()
+        with pytest.raises(db.LockTimeout, match="of this task"):
+            async with database.transaction() as other:
+                await other.connection()
+
+
 # What follows the commit.
 
 
