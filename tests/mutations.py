@@ -1210,6 +1210,26 @@ MUTATIONS = [
         "tests/db/test_bulk.py::test_a_row_that_is_no_mapping_is_refused_without_its_values",
     ),
     Mutation(
+        "src/shop/db/layout.py",
+        "if not issubclass(kind, (known, NoneType)):",
+        "if issubclass(kind, bytes):",
+        "tests/db/test_bulk.py::test_a_key_of_another_type_is_refused",
+        "psycopg",
+    ),
+    Mutation(
+        "src/shop/db/layout.py",
+        "self.check_keys([*batch.row_keys()])",
+        "assert batch",
+        "tests/db/test_bulk.py::test_a_key_of_another_type_is_refused",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/rows.py",
+        "keys = [values[column] for column in self.columns[0].table.primary_key]",
+        "keys = [values[column] for column in self.columns if column.primary_key]",
+        "tests/db/test_bulk.py::test_a_row_in_hand_is_known_by_a_key_in_any_order",
+    ),
+    Mutation(
         "src/shop/db/reading.py",
         "else 1000",
         "else 15_000",

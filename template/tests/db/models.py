@@ -70,6 +70,17 @@ class Placement(ProbeBase):
     price: Mapped[Decimal]
 
 
+class Review(ProbeBase):
+    """A key in another order than the table's columns."""
+
+    __tablename__ = "probe_reviews"
+    __table_args__ = (sa.PrimaryKeyConstraint("reader", "book"),)
+
+    book: Mapped[str] = mapped_column(sa.String(20))
+    reader: Mapped[int]
+    stars: Mapped[int]
+
+
 class Seat(db.BigIntKeyed, ProbeBase):
     """Unique where no column is NULL."""
 

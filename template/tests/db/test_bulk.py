@@ -23,6 +23,7 @@ from .models import (
     Member,
     Person,
     Placement,
+    Review,
     Sample,
     Seat,
     Secret,
@@ -526,6 +527,31 @@ async def test_a_row_in_hand_holds_what_the_database_does(session: AsyncSession)
     assert await books.update_rows([{"id": book.id, "pages": 1}]) == 0
     assert (book.pages, book.version) == (9, version)
     await books.restore(book)
+
+
+async def test_a_row_in_hand_is_known_by_a_key_in_any_order(session: AsyncSession) -> None:
+    reviews = db.Repository[Review](session)
+    row = await reviews.create(book="a", reader=1, stars=1)
+    await reviews.update_rows([{"book": "a", "reader": 1, "stars": 5}])
+    assert row.stars == 5
+
+
+async def test_a_key_of_another_type_is_refused(session: AsyncSession) -> None:
+    samples, placements = Samples(session), db.Repository[Placement](session)
+    row = await samples.create(code="a")
+    place = await placements.create(shelf="a", place=1, price=Decimal(1))
+
+    for changes in (
+        samples.update_many([row.id, str(row.id)], text="changed"),
+        samples.update_rows([{"id": str(row.id), "text": "changed"}]),
+        samples.delete_many([str(row.id)]),
+        placements.update_many([("a", "1")], price=Decimal(2)),
+    ):
+        with pytest.raises(TypeError, match="another type than str"):
+            await changes
+    # None is no row's, and numbers are equal whatever they are.
+    assert await placements.update_many([("a", Decimal(1)), ("a", None)], price=Decimal(3)) == 1
+    assert (row.text, place.price) == (None, 3)
 
 
 async def test_a_row_in_hand_goes_when_it_is_deleted_and_not_before(session: AsyncSession) -> None:

@@ -187,6 +187,7 @@ class Bulk(Reading[M]):
         touched, count = set[object](), 0
         async with self._writing(target):
             async for some in chunks(keys, self._keys_at_once):
+                target.check_keys(some)
                 result = await self.session.execute(
                     statement.where(self._has_key(some)), execution_options=options
                 )

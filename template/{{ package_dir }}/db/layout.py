@@ -1,9 +1,11 @@
 """How the rows of a model lie in its table: checked, filled with defaults, put into batches."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from numbers import Number
+from types import NoneType
 from typing import Any
 
 import sqlalchemy as sa
@@ -97,6 +99,24 @@ class Layout:
             raise UnknownField(self.model, unknown, self.names)
         return [each.column.key for each in self.fields if each.name in names]
 
+    def check_keys(self, keys: Collection[Any]) -> None:
+        """Raise TypeError for keys of a type that no row's has: a database may take text for any.
+
+        The rows that a session holds would not be found by them.
+        """
+        columns: Iterable[Collection[object]]
+        columns = [keys] if len(self.key) == 1 else zip(*keys, strict=True)
+        for name, key, values in zip(self.key, self.table.primary_key, columns, strict=True):
+            # Numbers of different types may be equal.
+            is_number = issubclass(key.type.python_type, Number)
+            known = Number if is_number else key.type.python_type
+            for kind in set(map(type, values)):
+                if not issubclass(kind, (known, NoneType)):
+                    raise TypeError(
+                        f"{self.model.__name__}.{name} is of another type than {kind.__name__}:"
+                        " give keys as the rows have them"
+                    )
+
     def renewals(self) -> dict[str, object]:
         """What every change of a row also sets: its next version, and what has an `onupdate`."""
         renewed = self.next_version()
@@ -137,7 +157,9 @@ class Layout:
             if missing := set(self.key) - names:
                 raise ValueError(f"a row gives no {', '.join(sorted(missing))}, its key")
             used = [each for each in self.fields if each.name in names]
-            yield _batch(used, [[row[each.name] for row in some] for each in used], names)
+            batch = _batch(used, [[row[each.name] for row in some] for each in used], names)
+            self.check_keys([*batch.row_keys()])
+            yield batch
 
     def _check(self, chunk: list[Row]) -> frozenset[str]:
         given = names_of(chunk)

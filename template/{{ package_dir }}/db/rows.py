@@ -81,8 +81,8 @@ class Batch:
 
     def row_keys(self) -> Iterable[object]:
         """The keys of the rows, as a repository takes them."""
-        pairs = zip(self.columns, self.values, strict=True)
-        keys = [values for column, values in pairs if column.primary_key]
+        values: dict[object, Sequence[object]] = dict(zip(self.columns, self.values, strict=True))
+        keys = [values[column] for column in self.columns[0].table.primary_key]
         return keys[0] if len(keys) == 1 else zip(*keys, strict=True)
 
 
