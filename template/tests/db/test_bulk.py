@@ -350,6 +350,23 @@ async def test_each_row_gets_its_own_values(session: AsyncSession) -> None:
     assert await samples.update_rows([]) == 0
 
 
+async def test_rows_of_their_own_values_take_what_may_be_written(session: AsyncSession) -> None:
+    class Named(db.Repository[Sample]):
+        writable = {"text"}
+
+    row = await Samples(session).create(code="a")
+    now = datetime.now(UTC)
+    for samples, name, value in (
+        (Samples(session), "created_at", now),
+        (Named(session), "number", 1),
+    ):
+        with pytest.raises(db.UnknownField, match=name):
+            await samples.update_rows([{"id": row.id, name: value}])
+    changed = [{"id": row.id, "version": row.version, "text": "b"}]
+    assert await Named(session).update_rows(changed) == 1
+    assert (row.text, row.number, row.version) == ("b", None, 2)
+
+
 async def test_a_row_that_changed_since_it_was_read_is_stale(session: AsyncSession) -> None:
     samples = Samples(session)
     made = await samples.create_many(codes(10))
@@ -551,7 +568,7 @@ async def test_a_key_of_another_type_is_refused(session: AsyncSession) -> None:
             await changes
     # None is no row's, and numbers are equal whatever they are.
     assert await placements.update_many([("a", Decimal(1)), ("a", None)], price=Decimal(3)) == 1
-    assert (row.text, place.price) == (None, 3)
+    assert (row.text, place.price) == (None, Decimal(3))
 
 
 async def test_a_row_in_hand_goes_when_it_is_deleted_and_not_before(session: AsyncSession) -> None:

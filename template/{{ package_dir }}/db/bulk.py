@@ -35,7 +35,8 @@ Progress = Callable[[int], object]
 class Bulk(Reading[M]):
     """The part of a repository that writes many rows: lazily, and within the session's transaction.
 
-    `rows` are mappings by the names of attributes, from any iterable or async iterable. Each call
+    `rows` are mappings by the names of attributes, from any iterable or async iterable; `keys` are
+    as the rows have them, and of the same type, or TypeError is raised. Each call
     does all of its work or none; `progress` is called with the number of rows so far, every few
     thousand. What the session holds of these rows follows, but for `upsert_many`.
     """
@@ -84,8 +85,8 @@ class Bulk(Reading[M]):
 
         `on` are the names of a unique constraint or index. A row that has the same values there
         takes over what the new one gives, and keeps the rest; of two new ones that are the same
-        there the later wins. A row that `statement()` leaves out is left as it is. On MySQL any
-        other unique constraint counts too. Raises as `insert_many` does.
+        there the later wins. A row that `statement()` leaves out is left as it is; one that is
+        deleted softly is updated, and stays deleted. On MySQL any other unique constraint counts too. Raises as `insert_many` does.
         """
         if isinstance(on, str):
             raise TypeError(f'on takes several names: write on=("{on}",), with the comma')
@@ -127,16 +128,18 @@ class Bulk(Reading[M]):
         """Give each row the values of its own mapping, which has its key too; how many there were.
 
         Where mappings have the version that was read and a row has another by now, or is gone,
-        StaleVersion is raised and nothing is changed. Raises UnknownField, ValueError for a mapping
-        without its key.
+        StaleVersion is raised and nothing is changed. Rows that are deleted softly are left as they
+        are. Raises what `update_many` does, and ValueError for a mapping without its key.
         """
         target, held = layout(self.model), self._held()
         # Of the keys their hashes, in eight bytes each: they only tell what a failure was.
         touched, versioned, count = set[object](), array("q"), 0
+        same = {*target.key, target.version}
 
         def batches(chunk: list[Row]) -> Iterator[Batch]:
             nonlocal count
             for batch in target.updates(chunk):
+                self._check_writable(batch.given - same)
                 if held:
                     touched.update(held.keys() & batch.row_keys())
                 if target.version in batch.given:
@@ -144,9 +147,7 @@ class Bulk(Reading[M]):
                 yield batch
                 count = _report(progress, count + len(batch))
 
-        same = {*target.key, target.version}
         changes = ((run, target.columns_of(run.given - same)) async for run in runs(rows, batches))
-
         only = [*target.kinds, *self._criteria()]
         if issubclass(self.model, SoftDeletable) and not self._include_deleted:
             only.append(self.model.deleted_at.is_(None))
