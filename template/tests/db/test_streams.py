@@ -100,6 +100,15 @@ async def test_batches_give_every_row_once_while_they_are_changed_and_committed(
     assert await authors.count(Author.name == "done") == 25
 
 
+async def test_a_batch_that_cannot_be_is_refused(authors: db.Repository[Author]) -> None:
+    for size in (0, -1):
+        with pytest.raises(ValueError, match="size is at least 1"):
+            _ = [batch async for batch in authors.batches(size=size)]
+        with pytest.raises(ValueError, match="batch_size is at least 1"):
+            async with authors.stream(batch_size=size):
+                pass
+
+
 async def test_batches_of_nothing_are_none(authors: db.Repository[Author]) -> None:
     assert [batch async for batch in authors.batches(Author.name == "nobody")] == []
     sizes = [len(batch) async for batch in authors.batches(size=25)]

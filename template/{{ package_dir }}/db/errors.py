@@ -19,7 +19,7 @@ class NotFound(DatabaseError):
 
 
 class UnknownField(DatabaseError, ValueError):
-    """A field that cannot be written or sorted by; a web service answers 422."""
+    """A field that cannot be written, sorted by or loaded; a web service answers 422."""
 
     def __init__(self, model: type, fields: Iterable[str], allowed: Iterable[str]) -> None:
         self.model = model
@@ -27,7 +27,7 @@ class UnknownField(DatabaseError, ValueError):
         self.allowed = tuple(sorted(allowed))
         super().__init__(
             f"{model.__name__} takes {', '.join(self.allowed) or 'no field'} here,"
-            f" not {', '.join(self.fields)}"
+            f" not {', '.join(map(repr, self.fields))}"
         )
 
 

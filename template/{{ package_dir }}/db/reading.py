@@ -144,11 +144,12 @@ class Reading(Generic[M]):
         limit: int | None = None,
         options: Sequence[ORMOption] = (),
     ) -> list[M]:
-        """The rows that meet all of these criteria."""
+        """The rows that meet all of these criteria. Raises ValueError for a limit below 0."""
         statement = self._select(*where, options=options)
         if columns := columns_of(order_by):
             statement = statement.order_by(*columns)
         if limit is not None:
+            at_least(0, limit=limit)
             statement = statement.limit(limit)
         # A row comes once for each of a collection that is loaded by joinedload().
         return list((await self.session.scalars(statement)).unique().all())
@@ -181,8 +182,7 @@ class Reading(Generic[M]):
 
         Raises UnknownField for another name, ValueError for a page that cannot be.
         """
-        if number < 1 or size < 1:
-            raise ValueError(f"pages and their size count from 1: number={number}, size={size}")
+        at_least(1, number=number, size=size)
         statement = in_order(self._orders(sort), self._select(*where, options=options))
         rows = await self.session.scalars(statement.limit(size).offset((number - 1) * size))
         return Page(rows.unique().all(), number, size, await self.count(*where))
@@ -202,8 +202,7 @@ class Reading(Generic[M]):
         model or sort, UnknownField as `page` does, ValueError for a size below 1, TypeError for a
         column whose values a cursor cannot keep.
         """
-        if size < 1:
-            raise ValueError(f"a page has at least one row: size={size}")
+        at_least(1, size=size)
         orders = self._orders(sort)
         refuse_unkept(orders)
         place = Cursor.decode(cursor, self.model, sort)
@@ -302,6 +301,13 @@ def key_of(row: DeclarativeBase) -> object:
 
 def _is_tuple(key: object) -> TypeGuard[tuple[object, ...]]:
     return isinstance(key, tuple)
+
+
+def at_least(least: int, **given: int) -> None:
+    """Raise ValueError for a number that is less: not every database does."""
+    for name, number in given.items():
+        if number < least:
+            raise ValueError(f"{name} is at least {least}, not {number}")
 
 
 def columns_of(order_by: Column | Sequence[Column]) -> Sequence[Column]:

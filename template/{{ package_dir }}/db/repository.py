@@ -10,9 +10,10 @@ from sqlalchemy.orm import selectinload
 from sqlalchemy.orm.interfaces import ORMOption
 
 from .bulk import Bulk
+from .errors import UnknownField
 from .mixins import SoftDeletable
 from .pagination import Column, rows_after
-from .reading import Criterion, M, columns_of, key_of
+from .reading import Criterion, M, at_least, columns_of, key_of
 
 
 class Repository(Bulk[M]):
@@ -44,6 +45,7 @@ class Repository(Bulk[M]):
 
         The cursor is closed when the block is left, in whichever way.
         """
+        at_least(1, batch_size=batch_size)
         statement = self._select(*where, options=options).order_by(*columns_of(order_by))
         statement = statement.execution_options(yield_per=batch_size)
         result = await self.session.stream_scalars(statement)
@@ -64,6 +66,7 @@ class Repository(Bulk[M]):
         Each batch is a query of its own that begins after the last key: every row comes once, and a
         batch may be changed and committed before the next is asked for.
         """
+        at_least(1, size=size)
         orders, statement = self._orders(()), self._select(*where, options=options).limit(size)
         [part], parameters = rows_after(orders, None)
         while True:
