@@ -81,7 +81,13 @@ class Repository(Bulk[M]):
                 return
 
     async def load(self, row: M, *relationships: str) -> M:
-        """Load these relationships of a row in hand, anew if they were loaded before."""
+        """Load these relationships of a row in hand, anew if they were loaded before.
+
+        Raises UnknownField for a name that is no relationship's.
+        """
+        known = sa.inspect(self.model).relationships.keys()
+        if unknown := set(relationships).difference(known):
+            raise UnknownField(self.model, unknown, known)
         self.session.expire(row, relationships)
         options = [selectinload(getattr(self.model, name)) for name in relationships]
         await self.session.scalars(self._select(self._has_key([key_of(row)]), options=options))
