@@ -1230,6 +1230,48 @@ MUTATIONS = [
         "tests/db/test_bulk.py::test_a_row_in_hand_is_known_by_a_key_in_any_order",
     ),
     Mutation(
+        "src/shop/db/bulk.py",
+        "self._check_writable(batch.given - same)",
+        "pass",
+        "tests/db/test_bulk.py::test_rows_of_their_own_values_take_what_may_be_written",
+    ),
+    Mutation(
+        "src/shop/db/reading.py",
+        "if number < least:",
+        "if number < -1:",
+        "tests/db/test_pages.py::test_a_page_that_cannot_be_is_refused",
+    ),
+    Mutation(
+        "src/shop/db/repository.py",
+        "at_least(1, size=size)",
+        "pass",
+        "tests/db/test_streams.py::test_a_batch_that_cannot_be_is_refused",
+    ),
+    Mutation(
+        "src/shop/db/repository.py",
+        "if unknown := set(relationships).difference(known):",
+        "if unknown := set(relationships).difference(known, relationships):",
+        "tests/db/test_repository.py::test_what_is_no_relationship_is_not_loaded",
+    ),
+    Mutation(
+        "src/shop/db/repository.py",
+        "row.deleted_at = was or datetime.now(UTC)",
+        "row.deleted_at = datetime.now(UTC)",
+        "tests/db/test_soft_delete.py::test_it_is_deleted_once",
+    ),
+    Mutation(
+        "src/shop/db/repository.py",
+        "was = await self.session.run_sync(lambda _: row.deleted_at)",
+        "was = row.deleted_at",
+        "tests/db/test_soft_delete.py::test_it_is_deleted_once",
+    ),
+    Mutation(
+        "src/shop/db/errors.py",
+        "map(repr, self.fields)",
+        "self.fields",
+        "tests/db/test_pages.py::test_only_what_is_listed_can_be_sorted_by",
+    ),
+    Mutation(
         "src/shop/db/reading.py",
         "else 1000",
         "else 15_000",

@@ -165,7 +165,7 @@ async def test_what_cannot_be_written_is_refused(session: AsyncSession) -> None:
     for name in ("id", "created_at", "updated_at", "deleted_at", "metadata", "nonsense"):
         with pytest.raises(db.UnknownField, match=name):
             await authors.update(ada, **{name: None})
-    with pytest.raises(db.UnknownField, match="author_id, title here, not pages"):
+    with pytest.raises(db.UnknownField, match="author_id, title here, not 'pages'"):
         await books.create(author_id=ada.id, title="First", pages=3)
     book = await books.create(author_id=ada.id, title="First")
     with pytest.raises(db.UnknownField, match="version"):
@@ -204,13 +204,26 @@ async def test_a_relationship_is_loaded_when_it_is_asked_for(session: AsyncSessi
     assert [book.title for book in ada.books] == ["First"]
 
 
+async def test_what_is_no_relationship_is_not_loaded(session: AsyncSession) -> None:
+    (ada,) = await add_authors(session, "ada")
+    for name in ("name", "nonsense"):
+        with pytest.raises(db.UnknownField, match=f"takes books here, not '{name}'"):
+            await Authors(session).load(ada, "books", name)
+    assert ada.name == "ada"
+
+
 async def test_a_row_of_another_session_is_refused(database: db.Database) -> None:
     async with database.transaction() as session:
         author = await db.Repository[Author](session).create(email="ada@example.com")
     async with database.transaction() as session:
         authors = db.Repository[Author](session)
-        for change in (authors.update(author, name="B"), authors.delete(author)):
-            with pytest.raises(ValueError, match="read in another session"):
+        new = Author(email="new@example.com")
+        for change in (
+            authors.update(author, name="B"),
+            authors.delete(author),
+            authors.delete(new),
+        ):
+            with pytest.raises(ValueError, match="not in this session"):
                 await change
         # merge() brings it over.
         author = await session.merge(author)

@@ -139,6 +139,25 @@ async def test_changes_of_many_rows_leave_it_out(session: AsyncSession, ada: UUI
     assert [book.title for book in await books.find()] == ["deleted"]
 
 
+async def test_it_is_deleted_once(session: AsyncSession, ada: UUID) -> None:
+    books = db.Repository[Book](session)
+    deleted = await books.with_deleted().find_one(Book.title == "deleted")
+    assert deleted
+    deleted_at, version = deleted.deleted_at, deleted.version
+
+    await books.delete(deleted)
+
+    assert (deleted.deleted_at, deleted.version) == (deleted_at, version)
+    # Nor is it an obstacle that a savepoint undid what was in hand.
+    there = await books.find_one(Book.title == "kept")
+    assert there
+    async with session.begin_nested() as savepoint:
+        await books.update(there, pages=2)
+        await savepoint.rollback()
+    await books.delete(there)
+    assert there.is_deleted
+
+
 async def test_it_can_be_brought_back(session: AsyncSession, ada: UUID) -> None:
     books = db.Repository[Book](session)
     deleted = await books.with_deleted().find_one(Book.title == "deleted")

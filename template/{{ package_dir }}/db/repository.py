@@ -114,10 +114,12 @@ class Repository(Bulk[M]):
         return row
 
     async def delete(self, row: M) -> None:
-        """Delete a row: hide it, where the model is SoftDeletable."""
+        """Delete a row: hide it, where the model is SoftDeletable and it is not hidden yet."""
         self._check_in_session(row)
         if isinstance(row, SoftDeletable):
-            row.deleted_at = datetime.now(UTC)
+            # What a savepoint undid is read again, which is to be awaited.
+            was = await self.session.run_sync(lambda _: row.deleted_at)
+            row.deleted_at = was or datetime.now(UTC)
         else:
             await self.session.delete(row)
         await self.session.flush()
@@ -135,8 +137,8 @@ class Repository(Bulk[M]):
         # A flush would pass by a row of another session, and nobody would notice.
         if row not in self.session:
             raise ValueError(
-                f"this {self.model.__name__} was read in another session: get it by its key in this"
-                " one, or `await session.merge(row)`"
+                f"this {self.model.__name__} is not in this session: add() it if it is new, else get it"
+                " by its key here, or `await session.merge(row)`"
             )
 
 
