@@ -694,6 +694,16 @@ MUTATIONS = [
         "for",
         "tests/db/test_bulk.py::test_what_the_database_computes_is_left_to_it",
     ),
+    *(
+        Mutation(
+            "src/shop/db/repository.py",
+            "            session.get_bind(self.model)\n",
+            "",
+            "tests/db/test_streams.py::test_a_stream_refuses_a_second_task_as_any_call_does",
+            driver,
+        )
+        for driver in ("asyncpg", "psycopg")
+    ),
     Mutation(
         "src/shop/db/dialect.py",
         '"unbuffered_active", False',

@@ -73,6 +73,24 @@ async def test_a_stream_that_is_cancelled_closes_its_cursor(database: db.Databas
         assert await db.Repository[Author](session).count() == 0
 
 
+@pytest.mark.parametrize("first", ["the stream", "another call"])
+async def test_a_stream_refuses_a_second_task_as_any_call_does(
+    fresh_database: db.Database, first: str
+) -> None:
+    if fresh_database.settings.url.get_backend_name() == "mysql":
+        pytest.skip("during a stream this connection refuses any other call")
+    async with fresh_database.session() as session:
+        authors = db.Repository[Author](session)
+        # More than a driver has in hand.
+        await authors.insert_many({"email": f"{number}"} for number in range(300))
+        async with authors.stream(batch_size=100) as rows:
+            calls = [anext(rows), authors.count()]
+            calls = calls if first == "the stream" else calls[::-1]
+            done, refused = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(done, Author if first == "the stream" else int)
+    assert isinstance(refused, db.SharedSession), repr(refused)
+
+
 async def test_a_stream_loses_no_row_to_what_is_done_with_it(
     authors: db.Repository[Author],
 ) -> None:

@@ -5,7 +5,7 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncScalarResult
+from sqlalchemy import orm
 from sqlalchemy.orm import selectinload
 from sqlalchemy.orm.interfaces import ORMOption
 
@@ -48,12 +48,12 @@ class Repository(Bulk[M]):
         at_least(1, batch_size=batch_size)
         statement = self._select(*where, options=options).order_by(*columns_of(order_by))
         statement = statement.execution_options(yield_per=batch_size)
-        result = await self.session.stream_scalars(statement)
+        result = await self.session.run_sync(lambda session: session.scalars(statement))
         try:
-            async with aclosing(_each(result)) as rows:
+            async with aclosing(self._each(result)) as rows:
                 yield rows
         finally:
-            await result.close()
+            await self.session.run_sync(lambda _: result.close())
 
     async def batches(
         self,
@@ -141,12 +141,18 @@ class Repository(Bulk[M]):
                 " by its key here, or `await session.merge(row)`"
             )
 
+    async def _each(self, result: sa.ScalarResult[M]) -> AsyncGenerator[M]:
+        partitions = result.partitions()
 
-async def _each(result: AsyncScalarResult[M]) -> AsyncGenerator[M]:
-    # Row by row every row would cross between the coroutine and the driver's greenlet.
-    async for rows in result.partitions():
-        for row in rows:
-            yield row
+        def fetch(session: orm.Session) -> Sequence[M]:
+            # Whatever is sent asks for this, and a session with the guard then knows of it.
+            session.get_bind(self.model)
+            return next(partitions, ())
+
+        # Row by row every row would cross between the coroutine and the driver's greenlet.
+        while rows := await self.session.run_sync(fetch):
+            for row in rows:
+                yield row
 
 
 def contains(column: Column, text: str) -> Criterion:
