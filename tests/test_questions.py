@@ -416,6 +416,14 @@ def test_more_connections_than_the_server_allows_are_refused_with_the_sum(
         ask(driver="asyncpg", **answers)
 
 
+@pytest.mark.parametrize("driver", SERVER_DRIVERS)
+@pytest.mark.parametrize("pool", OFFERED["pool"])
+def test_every_pool_fits_the_server_that_is_there_by_default(
+    ask: Ask, driver: str, pool: str
+) -> None:
+    ask(driver=driver, pool=pool)
+
+
 def test_as_many_connections_as_the_server_allows_are_accepted(ask: Ask) -> None:
     ask(driver="asyncpg", processes=97, pool="serverless")
     ask(driver="asyncpg", processes=8, max_connections=123)

@@ -183,7 +183,7 @@ def test_a_server_that_does_not_answer_is_named_by_its_setting(render: Render, d
     said = project.fail("python", "-c", USE, DATABASE_URL=url)
     for words in ("ping: cannot connect: ", "Unavailable: cannot connect: "):
         assert words in said
-    assert ". See DATABASE_URL and " in said
+    assert " (see DATABASE_URL and " in said
     assert "s3cret" not in said
 
 
@@ -215,7 +215,7 @@ def test_a_file_that_cannot_be_opened_is_named_by_its_setting(
     # Root may write anywhere, but not into a folder as if it were a file.
     said = render().fail("python", "-c", USE, DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}")
     assert "Unavailable: cannot connect: " in said
-    assert ". See DATABASE_URL and " in said
+    assert " (see DATABASE_URL and " in said
 
 
 def test_a_directory_for_the_file_is_made(render: Render, tmp_path: Path) -> None:

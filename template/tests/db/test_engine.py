@@ -203,7 +203,7 @@ async def test_a_failure_to_connect_names_the_settings_and_no_password(
         pytest.skip("there is no network between this database and the tests")
     settings = db.DatabaseSettings(url=url.set(port=1, password="hidden"), connect_timeout=2)
     async with db.Database(settings) as database:
-        with pytest.raises(db.Unavailable, match=r"See DATABASE_URL") as raised:
+        with pytest.raises(db.Unavailable, match=r"see DATABASE_URL") as raised:
             async with database.session() as session:
                 await session.scalar(ONE)
         health = await database.ping()

@@ -167,7 +167,7 @@ async def test_the_database_knows_every_value_of_an_enum(
     # There may be another `database_template`, without migrations.
     if enums and database_alembic.file_config.has_section("alembic"):
         async with testing.temporary_database(database_server) as settings:
-            await testing.migrate(settings, database_alembic, prepare_database)
+            await testing.migrate_to_head(settings, database_alembic, prepare_database)
             async with db.Database(settings) as database, database.engine.connect() as connection:
                 unknown = await connection.run_sync(lambda sync: list(_unknown(sync, enums)))
         _refuse(unknown, guards_accept)

@@ -168,10 +168,10 @@ async def test_no_database_but_that_of_the_tests_is_migrated_for_them(
         own = f"from alembic import context\n{own}\nmigrate.run("
         (ini.parent / "env.py").write_text(ENVIRONMENT.replace("migrate.run(", own))
         with pytest.raises(pytest.fail.Exception, match="for the tests env.py would migrate"):
-            await testing.migrate(settings, config)
+            await testing.migrate_to_head(settings, config)
         assert await tables(production) == set()
     (ini.parent / "env.py").write_text(ENVIRONMENT)
-    await testing.migrate(settings, config)
+    await testing.migrate_to_head(settings, config)
     assert await tables(settings) == {"parents", "children"}
 
 
@@ -182,7 +182,7 @@ async def test_an_empty_database_is_prepared_for_its_migrations(
         await connection.execute(sa.text("CREATE TABLE places (id INTEGER)"))
 
     revise(config, "2", 'op.execute("INSERT INTO places (id) VALUES (1)")')
-    await testing.migrate(settings, config, prepare)
+    await testing.migrate_to_head(settings, config, prepare)
     assert await tables(settings) == {"parents", "children", "places"}
 
 

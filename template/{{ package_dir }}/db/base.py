@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncAttrs
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
-from . import dialect
+from .dialect import JSON, NATIVE_DECIMAL, TIMESTAMP
 from .errors import InvalidValue
 
 # A constraint that has no name cannot be dropped by a migration, nor told apart in an error.
@@ -35,7 +35,7 @@ class UTCDateTime(TypeDecorator[datetime]):
     Raises InvalidValue for a naive one, which would be a guess at somebody's time zone.
     """
 
-    impl = dialect.TIMESTAMP
+    impl = TIMESTAMP
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
@@ -65,7 +65,7 @@ class ExactDecimal(TypeDecorator[Decimal]):
     def __init__(self, precision: int = 15, scale: int = 4) -> None:
         if not 0 <= scale <= precision <= 15:
             raise ValueError(f"SQLite keeps 15 digits at most: ({precision}, {scale})")
-        super().__init__(precision, scale, asdecimal=dialect.NATIVE_DECIMAL)
+        super().__init__(precision, scale, asdecimal=NATIVE_DECIMAL)
         self.precision, self.scale = precision, scale
 
     def process_bind_param(self, value: Decimal | None, dialect: sa.Dialect) -> Decimal | None:
@@ -105,7 +105,7 @@ class Base(AsyncAttrs, DeclarativeBase):
         float: sa.Double,
         Decimal: ExactDecimal,
         UUID: sa.Uuid,
-        JSONObject: dialect.JSON,
+        JSONObject: JSON,
         # A text and a CHECK, since a value of a native enum type can hardly be removed. Neither
         # is compared by `alembic check`: a new member takes a migration of one's own, which drops
         # the CHECK by its name, widens the column if need be, and makes the CHECK anew.

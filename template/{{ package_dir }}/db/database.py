@@ -229,8 +229,8 @@ class Database:
 
         All gathers together use no more sessions at once than the pool holds connections. The first
         error cancels the other works and is raised as it is; works that were committed stay so.
-        Raises RuntimeError in a task that holds a transaction: all such tasks together could hold
-        the connections that each of them waits for.
+        Raises RuntimeError in a task that holds a transaction, or a reader that has read: all such
+        tasks together could hold the connections that each of them waits for.
         """
         self._refuse_inside_a_transaction("gather")
         slots = _own_slot.get(self._slots)
@@ -281,9 +281,9 @@ class Database:
         current = asyncio.current_task()
         if any(x.info["task"] is current and x.in_transaction() for x in self._sessions):
             raise RuntimeError(
-                f"database.{what}() inside a transaction of the same task: it takes connections of"
-                " its own, and cannot see or replay what that transaction did. Call it outside,"
-                " or do the work on the session in hand"
+                f"database.{what}() inside a transaction of the same task, or a reader that has read:"
+                " it takes connections of its own, and cannot see or replay what was done there."
+                " Call it outside, or do the work on the session in hand"
             )
 
     async def ping(self, patience: float = 5) -> Health:

@@ -99,7 +99,7 @@ class _Watch:
 
     def _connect(
         self,
-        dialect: Dialect,
+        connecting: Dialect,
         record: ConnectionPoolEntry,
         arguments: list[object],
         options: dict[str, object],
@@ -111,12 +111,12 @@ class _Watch:
             options["password"] = await_only(password) if isawaitable(password) else password
         # What is raised here passes by `handle_error`; TypeError is for a parameter of the URL.
         try:
-            return dialect.connect(*arguments, **options)
-        except (OSError, TypeError, dialect.loaded_dbapi.Error) as error:
+            return connecting.connect(*arguments, **options)
+        except (OSError, TypeError, connecting.loaded_dbapi.Error) as error:
             reason = str(error) or f"no answer within {self._settings.connect_timeout:g} s"
             raise errors.Unavailable(
-                f"cannot connect: {reason}. See DATABASE_URL"
-                f" and DATABASE_TLS, which is {self._settings.tls_mode} here."
+                f"cannot connect: {reason} (see DATABASE_URL"
+                f" and DATABASE_TLS, which is {self._settings.tls_mode} here)"
             ) from error
 
     def _ping(

@@ -92,7 +92,7 @@ _ANSWERS: dict[type[Exception], tuple[int, str]] = {
     errors.StaleVersion: (409, "someone else changed it: read it again, and decide anew"),
     errors.NotNullViolation: (422, "a value is missing"),
     errors.CheckViolation: (422, "a value is not allowed"),
-    errors.InvalidValue: (422, "a value is too large, too long, or of another kind"),
+    errors.InvalidValue: (422, "a value is of another kind or size, or is a time without a zone"),
     errors.UnknownField: (422, "a field is not known here"),
     errors.InvalidCursor: (422, "the cursor is not one of these pages: begin with none"),
     # Asked again at once it might be done twice: so no 503, which invites to that.

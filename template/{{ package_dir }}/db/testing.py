@@ -121,7 +121,7 @@ async def database_template(
     """
     name = f"template_{uuid4().hex}"
     async with temporary_database(database_server, name=name) as settings:
-        await migrate(settings, database_alembic, prepare_database)
+        await migrate_to_head(settings, database_alembic, prepare_database)
         yield name
 
 
@@ -137,7 +137,7 @@ def prepare_database() -> Prepare | None:
     return None
 
 
-async def migrate(
+async def migrate_to_head(
     settings: DatabaseSettings, config: Config, prepare: Prepare | None = None
 ) -> None:
     """Run `alembic upgrade head` on this database, and on no other, whatever env.py would do."""
