@@ -93,7 +93,7 @@ class Bulk(Reading[M]):
         if not on:
             raise ValueError("upsert_many() was given no names of a unique constraint or index")
         target, count = layout(self.model), 0
-        kept = {*on, *target.key, target.version}
+        fixed = {*on, *target.key, target.version}
 
         def batches(chunk: list[Row]) -> Iterator[Batch]:
             nonlocal count
@@ -101,7 +101,7 @@ class Bulk(Reading[M]):
                 yield batch
                 count = _report(progress, count + len(batch))
 
-        changes = ((run, target.columns_of(run.given - kept)) async for run in runs(rows, batches))
+        changes = ((run, target.columns_of(run.given - fixed)) async for run in runs(rows, batches))
 
         async with self._writing(target) as connection:
             await dialect.upsert_rows(
@@ -278,12 +278,12 @@ def _writable(model: type[DeclarativeBase]) -> frozenset[str]:
     """What of a model may be written, where its repository does not say."""
     mapper = sa.inspect(model)
     mixins = [mixin for mixin in (Timestamped, SoftDeletable) if issubclass(model, mixin)]
-    kept = {name for mixin in mixins for name in mixin.__annotations__}
+    maintained = {name for mixin in mixins for name in mixin.__annotations__}
     others = {*mapper.primary_key, mapper.version_id_col, mapper.polymorphic_on}
     return frozenset(
         attribute.key
         for attribute in mapper.column_attrs
-        if attribute.key not in kept
+        if attribute.key not in maintained
         and others.isdisjoint(attribute.columns)
         # Not what the database computes, nor an expression.
         and all(isinstance(x, sa.Column) and x.computed is None for x in attribute.columns)

@@ -71,8 +71,8 @@ def can_keep(kind: sa.types.TypeEngine[Any]) -> bool:
         kind = kind.impl_instance
     if isinstance(kind, sa.types.NullType):
         return True
-    kept = (str, int, float, *(known for known, _ in _TYPES.values()))
-    return issubclass(kind.python_type, kept)
+    storable = (str, int, float, *(known for known, _ in _TYPES.values()))
+    return issubclass(kind.python_type, storable)
 
 
 def _digest(text: bytes, model: type, sort: Sequence[str]) -> bytes:

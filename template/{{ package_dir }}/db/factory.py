@@ -93,7 +93,7 @@ def _sample(column: sa.Column[Any], number: int) -> object:
 
 def _is_required(mapper: Mapper[Any], column: sa.Column[Any]) -> bool:
     filled = (column.default, column.server_default, column.computed, column.identity)
-    kept = (mapper.version_id_col, mapper.polymorphic_on, column.table.autoincrement_column)
+    by_mapper = (mapper.version_id_col, mapper.polymorphic_on, column.table.autoincrement_column)
     # By identity: two columns that are compared make an expression.
-    by_others = any(one is not None for one in filled) or any(one is column for one in kept)
+    by_others = any(one is not None for one in filled) or any(one is column for one in by_mapper)
     return not column.nullable and not by_others

@@ -228,7 +228,8 @@ def _groups(
 ) -> Mapping[frozenset[str], list[Row]]:
     """The rows by which of these names they give; a None for what is served is not given.
 
-    Rows of different groups change places, within a chunk.
+    Where the database serves `id`, {"a": 1} and {"a": 2, "id": None} are one group, {"a": 3, "id": 9}
+    is another. Rows of different groups change places, within a chunk.
     """
     alike = all(len(row) == len(varying) for row in chunk) and not varying & served
     if alike or not varying:

@@ -151,7 +151,9 @@ def _parts(orders: Orders, nulls: tuple[bool, ...]) -> Sequence[Part]:
     """There are two parts where a NULL of the first column divides the rows.
 
     No index serves "beyond this value, or NULL" as one. Each part has a bound on the first column,
-    so that an index leads there; and is not sorted by NULLs, which on MySQL no index serves.
+    so that an index leads there; and is not sorted by NULLs, which on MySQL no index serves. After
+    (NULL, 7) of `-note` they are `note IS NULL AND id < 7 ORDER BY id DESC`, and then
+    `note IS NOT NULL ORDER BY note DESC, id DESC`.
     """
     places: list[Place] = [
         None if null else sa.bindparam(f"place_{index}", type_=orders[index].column.type)
@@ -169,6 +171,11 @@ def _parts(orders: Orders, nulls: tuple[bool, ...]) -> Sequence[Part]:
 
 
 def _after(orders: Orders, places: Sequence[Place]) -> Condition:
+    """That a row comes after these values.
+
+    With a and b both up `a >= x AND (a, b) > (x, y)`, with b down `a >= x AND (a > x OR a = x AND
+    b < y)`.
+    """
     first, place = orders[0], places[0]
     bound: Condition = sa.true()
     if not first.nullable and len(orders) > 1:

@@ -70,9 +70,9 @@ class Batch:
             if process is None:
                 continue
             # For JSON None is a value too.
-            kept = object() if column.type.should_evaluate_none else None
+            null = object() if column.type.should_evaluate_none else None
             try:
-                adapted[index] = [x if x is kept else process(x) for x in adapted[index]]
+                adapted[index] = [x if x is null else process(x) for x in adapted[index]]
             except InvalidValue:
                 raise
             except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
@@ -126,7 +126,11 @@ async def runs(
     rows: Rows,
     batches_of: Callable[[list[Row]], Iterable[Batch]],
 ) -> AsyncIterator[Run]:
-    """The rows as runs, each to be taken to its end before the next."""
+    """The rows as runs, each to be taken to its end before the next.
+
+    A chunk is 500 rows as they come, a batch those of it that give the same columns, a run the
+    batches that follow each other and do: 45,000 rows alike are runs of 40 batches, 40 and 10.
+    """
     async for some in _streams(rows):
         batches = chain.from_iterable(map(batches_of, _lists(some, BATCH_SIZE)))
         for (columns, given), alike in groupby(batches, key=attrgetter("columns", "given")):
