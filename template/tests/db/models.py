@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
+from pathlib import PurePosixPath
 from typing import Protocol
 from uuid import UUID, uuid4
 
@@ -206,6 +207,27 @@ class Shelf(ProbeBase):
     __tablename__ = "probe_shelves"
 
     size: Mapped[Size] = mapped_column(primary_key=True)
+
+
+class AsPath(TypeDecorator[PurePosixPath]):
+    """A path, kept as its text."""
+
+    impl = sa.String(50)
+    cache_ok = True
+
+    def process_bind_param(self, value: PurePosixPath | None, dialect: sa.Dialect) -> str | None:
+        return value.as_posix() if value else None
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> PurePosixPath | None:
+        return PurePosixPath(value) if value else None
+
+
+class Folder(ProbeBase):
+    """A key of a type that is not the database's."""
+
+    __tablename__ = "probe_folders"
+
+    path: Mapped[PurePosixPath] = mapped_column(AsPath, primary_key=True)
 
 
 class Parameters(Protocol):

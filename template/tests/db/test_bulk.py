@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import RFC_4122, UUID, uuid4
 
@@ -19,6 +20,7 @@ from .models import (
     Colour,
     Employee,
     Engineer,
+    Folder,
     Manager,
     Member,
     Person,
@@ -653,6 +655,12 @@ async def test_keys_of_a_type_of_their_own_come_in_any_number(session: AsyncSess
     assert [row.size for row in await shelves.get_many([*Size])] == [*Size]
     session.expunge_all()
     assert await shelves.delete_many([*Size]) == len(Size)
+
+    folders, paths = db.Repository[Folder](session), [PurePosixPath("a"), PurePosixPath("a/b")]
+    await folders.insert_many({"path": path} for path in paths)
+    assert [row.path for row in await folders.get_many(paths)] == paths
+    session.expunge_all()
+    assert await folders.delete_many(paths) == len(paths)
 
 
 async def test_a_value_that_does_not_fit_is_told_as_a_flush_tells_it(

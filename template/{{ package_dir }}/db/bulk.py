@@ -36,9 +36,9 @@ class Bulk(Reading[M]):
     """The part of a repository that writes many rows: lazily, and within the session's transaction.
 
     `rows` are mappings by the names of attributes, from any iterable or async iterable; `keys` are
-    as the rows have them, and of the same type, or TypeError is raised. Each call
-    does all of its work or none; `progress` is called with the number of rows so far, every few
-    thousand. What the session holds of these rows follows, but for `upsert_many`.
+    of the type that the rows have them in, or TypeError is raised. Each call does all of its work or
+    none; `progress` is called with the number of rows so far, every few thousand. What the session
+    holds of these rows follows, but for `upsert_many`.
     """
 
     #: The names that `create` and `update` take, in whichever number.
@@ -86,7 +86,8 @@ class Bulk(Reading[M]):
         `on` are the names of a unique constraint or index. A row that has the same values there
         takes over what the new one gives, and keeps the rest; of two new ones that are the same
         there the later wins. A row that `statement()` leaves out is left as it is; one that is
-        deleted softly is updated, and stays deleted. On MySQL any other unique constraint counts too. Raises as `insert_many` does.
+        deleted softly is updated, and stays deleted. On MySQL any other unique constraint counts
+        too. Raises as `insert_many` does.
         """
         if isinstance(on, str):
             raise TypeError(f'on takes several names: write on=("{on}",), with the comma')
