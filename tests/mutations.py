@@ -1080,9 +1080,16 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/rows.py",
-        "islice(chain([first], iterator), RUN_SIZE)",
-        "islice(iterator, RUN_SIZE)",
+        "    yield first\n",
+        "    assert first\n",
         "tests/db/test_bulk.py::test_rows_come_from_any_iterable",
+    ),
+    Mutation(
+        "src/shop/db/rows.py",
+        "while time.monotonic() < end and (another := next(others, None)):",
+        "while another := next(others, None):",
+        "tests/db/test_bulk.py::test_rows_that_come_slowly_are_no_slow_statement",
+        "asyncpg",
     ),
     Mutation(
         "src/shop/db/mixins.py",

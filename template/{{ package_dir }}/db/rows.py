@@ -1,5 +1,6 @@
 """Rows on their way to a table: in batches, column by column."""
 
+import time
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -27,9 +28,9 @@ Rows = Iterable[Row] | AsyncIterable[Row]
 # garbage each time, which takes as long as all the rest.
 BATCH_SIZE = 500
 
-# What one statement may stream, the client and the server working at the same time: far from any
-# limit on a statement's time, however many rows there are.
-RUN_SIZE = 20_000
+# For how many seconds one statement may stream, the client and the server working at the same time:
+# far from any limit on its time, however slowly rows come. At its end the client waits for the server.
+RUN_SECONDS = 0.5
 
 # What is awaited may come by way of the same connection: it is taken before the statement begins.
 AWAITED_SIZE = 2000
@@ -129,22 +130,29 @@ async def runs(
     """The rows as runs, each to be taken to its end before the next.
 
     A chunk is 500 rows as they come, a batch those of it that give the same columns, a run the
-    batches that follow each other and do: 45,000 rows alike are runs of 40 batches, 40 and 10.
+    batches that follow each other and do, for half a second.
     """
     async for some in _streams(rows):
-        batches = chain.from_iterable(map(batches_of, _lists(some, BATCH_SIZE)))
+        batches = chain.from_iterable(map(batches_of, some))
         for (columns, given), alike in groupby(batches, key=attrgetter("columns", "given")):
             yield Run(columns, given, alike)
 
 
-async def _streams(rows: Rows) -> AsyncIterator[Iterator[Row]]:
+async def _streams(rows: Rows) -> AsyncIterator[Iterator[list[Row]]]:
     if isinstance(rows, AsyncIterable):
         async for chunk in chunks(rows, AWAITED_SIZE):
-            yield iter(chunk)
+            yield _lists(iter(chunk), BATCH_SIZE)
         return
-    iterator = iter(rows)
-    for first in iterator:
-        yield islice(chain([first], iterator), RUN_SIZE)
+    lists = _lists(iter(rows), BATCH_SIZE)
+    for first in lists:
+        yield _for_a_while(first, lists)
+
+
+def _for_a_while(first: T, others: Iterator[T]) -> Iterator[T]:
+    end = time.monotonic() + RUN_SECONDS
+    yield first
+    while time.monotonic() < end and (another := next(others, None)):
+        yield another
 
 
 def _lists(iterator: Iterator[T], size: int) -> Iterator[list[T]]:
