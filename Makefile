@@ -39,7 +39,7 @@ servers: ## the servers that do not come from PyPI (PostgreSQL with TLS among th
 			--no-install-recommends $(SERVERS); \
 	fi
 
-bench: $(VENV)/ready ## the layer beside its peers, 25 minutes on a quiet machine; writes docs/performance.md
+bench: $(VENV)/ready ## the layer beside its peers, 15 minutes on a quiet machine; writes docs/performance.md
 	@$(BIN)/python -m benchmarks --scale full --write
 
 bench-quick: $(VENV)/ready ## the same in some minutes, and only printed
