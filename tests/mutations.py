@@ -1018,7 +1018,7 @@ MUTATIONS = [
         "close_resets_only=False",
         "close_resets_only=True",
         "tests/db/faults/test_sessions.py::test_session_used_after_its_end",
-        "asyncmy",
+        "psycopg",
     ),
     Mutation(
         "src/shop/db/settings.py",

@@ -220,5 +220,45 @@ def test_a_file_that_cannot_be_opened_is_named_by_its_setting(
 
 def test_a_directory_for_the_file_is_made(render: Render, tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path}/new/folder/shop.db"
-    assert render().run("python", "-c", USE, DATABASE_URL=url) == "ping: None\n"
+    render().run("python", "-c", USE, DATABASE_URL=url)
     assert (tmp_path / "new/folder/shop.db").is_file()
+
+
+# Cancels a connect at each of its first steps; prints how many connections the server then has.
+CONNECT = """
+import asyncio, gc
+from shop.db import Database, DatabaseSettings, dialect
+import sqlalchemy as sa
+
+async def use(database):
+    async with database.session() as session:
+        await session.connection()
+
+async def main(url):
+    gc.disable()
+    settings = DatabaseSettings(url=url)
+    async with Database(settings) as witness:
+        for steps in range(40):
+            async with Database(settings) as database:
+                task = asyncio.create_task(use(database))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task])
+        await asyncio.sleep(1)
+        async with witness.reader() as session:
+            print(await session.scalar(sa.text("SELECT count(*) FROM pg_stat_activity")))
+
+with dialect.temporary_server() as server:
+    asyncio.run(main(server.set(database="postgres")))
+"""
+
+
+@pytest.mark.server
+def test_psycopg_closes_what_it_has_connected_by_half(render: Render) -> None:
+    project, file = render(driver="psycopg"), "src/shop/db/driver.py"
+    left = int(project.run("python", "-c", CONNECT))
+    closing = "traceback.clear_frames(error.__traceback__)"
+    assert closing in project[file]
+    project[file] = project[file].replace(closing, "assert traceback")
+    assert int(project.run("python", "-c", CONNECT)) > left + 10

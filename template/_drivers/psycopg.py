@@ -5,9 +5,11 @@ import math
 import os
 import socket
 import ssl
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -65,9 +67,18 @@ def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) ->
     class Connection(RawConnection):
         patience = settings.command_timeout
 
+    async def connect(*where: Any, **options: Any) -> RawConnection:
+        try:
+            return await Connection.connect(*where, **options)
+        except asyncio.CancelledError as error:
+            # What is connected by half is closed with these frames: the error would keep them until
+            # Python looks for garbage, and the server a connection for each.
+            traceback.clear_frames(error.__traceback__)
+            raise
+
     options = (f"-c {name}={value}" for name, value in session.items())
     arguments: dict[str, object] = {
-        "async_creator_fn": Connection.connect,
+        "async_creator_fn": connect,
         # Whole seconds, and never less than two.
         "connect_timeout": math.ceil(settings.connect_timeout),
         "application_name": settings.application_name,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,7 +16,7 @@ from .. import db
 from .ground import Ground, Unit, insert
 
 
-def opened(url: str, **options: object) -> db.Database:
+def opened(url: str, **options: Any) -> db.Database:
     settings = db.DatabaseSettings.model_validate({"url": url})
     return db.Database(settings.model_copy(update={"pool_size": 2, "max_overflow": 0}), **options)
 
