@@ -20,7 +20,7 @@ BUDGETS = {
     "cursors.py": 100,
     "database.py": 305,
     "dialect.py": 445,
-    "driver.py": 160,
+    "driver.py": 185,
     "engine.py": 170,
     "errors.py": 180,
     "factory.py": 110,
@@ -73,7 +73,7 @@ def test_every_module_of_the_layer_keeps_its_size() -> None:
     sizes = {name: lines(file) for name, file in sources.items()}
     assert sizes.keys() <= BUDGETS.keys(), "a new module needs a budget"
     assert {name: size for name, size in sizes.items() if size > BUDGETS[name]} == {}
-    assert sum(sizes.values()) <= 5320
+    assert sum(sizes.values()) <= 5330
 
 
 def lines(file: Path) -> int:

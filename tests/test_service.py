@@ -262,3 +262,51 @@ def test_psycopg_closes_what_it_has_connected_by_half(render: Render) -> None:
     assert closing in project[file]
     project[file] = project[file].replace(closing, "assert traceback")
     assert int(project.run("python", "-c", CONNECT)) > left + 10
+
+
+# Cancels a read at many a moment, where the event loop has much to do; prints how many
+# connections were lost.
+READ = """
+import asyncio, gc, logging
+import psycopg.waiting
+from shop.db import Database, DatabaseSettings, dialect
+import sqlalchemy as sa
+
+psycopg.waiting.MAX_BUSY_TIME = 0
+lost = []
+
+class Handler(logging.Handler):
+    def emit(self, record):
+        lost.append(record)
+
+logging.basicConfig(handlers=[Handler(logging.ERROR)])
+
+async def main(url):
+    async with Database(DatabaseSettings(url=url, pool_size=0)) as database:
+        async def read():
+            async with database.transaction(read_only=True) as session:
+                await session.execute(sa.text("SELECT 1"))
+
+        await read()
+        for moment in range(100):
+            task = asyncio.create_task(read())
+            await asyncio.wait([task], timeout=moment / 5000)
+            task.cancel()
+            await asyncio.wait([task])
+            del task
+            gc.collect()
+    print(len(lost))
+
+with dialect.temporary_server() as server:
+    asyncio.run(main(server.set(database="postgres")))
+"""
+
+
+@pytest.mark.server
+def test_psycopg_loses_no_connection_to_a_cancellation_while_it_is_set_up(render: Render) -> None:
+    project, file = render(driver="psycopg"), "src/shop/db/driver.py"
+    assert int(project.run("python", "-W", "ignore", "-c", READ).split()[-1]) == 0
+    setting = "deque(self._set_read_only_gen(value), maxlen=0)"
+    assert setting in project[file]
+    project[file] = project[file].replace(setting, "await super().set_read_only(value)")
+    assert int(project.run("python", "-W", "ignore", "-c", READ).split()[-1]) > 0

@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import traceback
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -56,6 +57,17 @@ class RawConnection(psycopg.AsyncConnection[TupleRow]):
             return await super().wait(gen, interval, timeout)
         finally:
             timer.cancel()
+
+    # Nothing is sent here. Where psycopg would yet let others run, a cancellation would lose the
+    # connection: SQLAlchemy has just taken it, and closes none that it could not set up.
+    async def set_autocommit(self, value: bool) -> None:
+        deque(self._set_autocommit_gen(value), maxlen=0)
+
+    async def set_read_only(self, value: bool | None) -> None:
+        deque(self._set_read_only_gen(value), maxlen=0)
+
+    async def set_isolation_level(self, value: psycopg.IsolationLevel | None) -> None:
+        deque(self._set_isolation_level_gen(value), maxlen=0)
 
 
 def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) -> dict[str, object]:
