@@ -142,8 +142,10 @@ class _Session(AsyncSession):
         if due:
             # What begins by itself in a callback would be committed by nobody.
             sync_session.autobegin = False
-            await self.deliver(due)
-            sync_session.autobegin = True
+            try:
+                await self.deliver(due)
+            finally:
+                sync_session.autobegin = True
 
 
 class _Transaction(AsyncSessionTransaction):
