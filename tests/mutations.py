@@ -990,6 +990,12 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/dialect.py",
+        '"SQLITE_FULL", "SQLITE_IOERR"),',
+        '"SQLITE_FULL"),',
+        "tests/db/faults/test_files.py::test_disk_error",
+    ),
+    Mutation(
+        "src/shop/db/dialect.py",
         '"SQLITE_READONLY", ',
         "",
         "tests/db/faults/test_files.py::test_file_read_only",

@@ -18,7 +18,7 @@ BUDGETS = {
     "base.py": 130,
     "bulk.py": 320,
     "cursors.py": 100,
-    "database.py": 305,
+    "database.py": 299,
     "dialect.py": 445,
     "driver.py": 185,
     "engine.py": 170,

@@ -140,10 +140,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(
-        self,
-        *,
-        isolation_level: str | None = None,
-        read_only: bool = False,
+        self, *, isolation_level: str | None = None, read_only: bool = False
     ) -> AsyncGenerator[AsyncSession]:
         """A unit of work: committed at the end, rolled back on any exception, cancelled or not.
 
@@ -262,10 +259,7 @@ class Database:
         return session
 
     def _bind(
-        self,
-        options: Mapping[str, object],
-        *,
-        replica: bool,
+        self, options: Mapping[str, object], *, replica: bool
     ) -> AbstractAsyncContextManager[Bind]:
         """What a session with these execution options is on: a replica, or the primary."""
         engine, name = self.engine, tuple(options.items())

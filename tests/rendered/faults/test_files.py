@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pwd
+import resource
 import shutil
 import subprocess
 from collections.abc import Generator
@@ -61,6 +62,32 @@ async def _fill_the_file(ground: Ground) -> None:
         await ground.add(f"{number}")
 
     await ground.survive(fault, 10)
+
+
+async def test_disk_error(ground: Ground) -> None:
+    async def work(session: AsyncSession) -> None:
+        session.add_all(Unit(name="x" * 2000) for _ in range(500))
+        await session.flush()
+
+    async def fault(number: int) -> None:
+        async with ground.using() as database:
+            with _erring_disk(), pytest.raises(db.Unavailable, match="look at the disk"):
+                await database.run(work, attempts=2)
+            assert database.pool_status().in_use == 0
+        await ground.add(f"{number}")
+
+    await ground.survive(fault, 10)
+
+
+@contextmanager
+def _erring_disk() -> Generator[None]:
+    """No file can be written beyond its first 100 kB: to SQLite that is an error of the disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 _WRITABLE = "let this user write the file and its directory|whether this user may write"
