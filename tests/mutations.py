@@ -633,9 +633,15 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/engine.py",
-        "(self._settings.slow_query_threshold or math.inf)",
-        "0",
+        "if self._settings.slow_query_threshold:",
+        "if True:",
         "tests/db/test_engine.py::test_a_slow_statement_is_logged_without_its_parameters",
+    ),
+    Mutation(
+        "src/shop/db/engine.py",
+        'info.pop("began", math.inf)',
+        'info.pop("began", 0)',
+        "tests/db/test_engine.py::test_a_statement_that_fails_is_logged_if_it_was_slow",
     ),
     Mutation(
         "src/shop/db/settings.py",

@@ -94,8 +94,9 @@ class _Watch:
         event.listen(engine, "handle_error", self._give_up)
         if ping:
             event.listen(engine, "checkout", self._ping)
-        event.listen(engine, "before_cursor_execute", self._begin)
-        event.listen(engine, "after_cursor_execute", self._end)
+        if self._settings.slow_query_threshold:
+            event.listen(engine, "before_cursor_execute", self._begin)
+            event.listen(engine, "after_cursor_execute", self._end)
 
     def _connect(
         self,
@@ -165,6 +166,6 @@ class _Watch:
         statement: str,
         *execution: object,
     ) -> None:
-        took = time.perf_counter() - connection.info.pop("began", time.perf_counter())
-        if took >= (self._settings.slow_query_threshold or math.inf):
+        took = time.perf_counter() - connection.info.pop("began", math.inf)
+        if took >= self._settings.slow_query_threshold:
             logger.warning("slow query, %.3f s: %s", took, " ".join(statement[:2000].split()))

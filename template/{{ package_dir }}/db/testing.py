@@ -189,9 +189,8 @@ async def _shared_databases(database_server: sa.URL) -> AsyncGenerator[Share]:
                 settings = await stack.enter_async_context(copy)
                 # A server of tests does not restart or fall silent: to ask it first would double
                 # the cost of a test, and timers for each statement add a twentieth.
-                database = Database(
-                    settings.model_copy(update={"command_timeout": 0}), pool_pre_ping=False
-                )
+                untimed = {"command_timeout": 0, "slow_query_threshold": 0}
+                database = Database(settings.model_copy(update=untimed), pool_pre_ping=False)
                 opened[template] = await stack.enter_async_context(database)
             return opened[template]
 
