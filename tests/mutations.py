@@ -696,6 +696,12 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/bulk.py",
+        "where(*self._criteria(), *where)",
+        "where(*self._criteria())",
+        "tests/db/test_soft_delete.py::test_it_is_deleted_once",
+    ),
+    Mutation(
+        "src/shop/db/bulk.py",
         "and x.computed is None for",
         "for",
         "tests/db/test_bulk.py::test_what_the_database_computes_is_left_to_it",

@@ -146,6 +146,7 @@ async def test_it_is_deleted_once(session: AsyncSession, ada: UUID) -> None:
     deleted_at, version = deleted.deleted_at, deleted.version
 
     await books.delete(deleted)
+    assert await books.with_deleted().delete_many([deleted.id]) == 0
 
     assert (deleted.deleted_at, deleted.version) == (deleted_at, version)
     # Nor is it an obstacle that a savepoint undid what was in hand.

@@ -25,7 +25,7 @@ from . import dialect, driver, translation
 from .errors import StaleVersion, UnknownField
 from .layout import Layout, layout
 from .mixins import SoftDeletable, Timestamped
-from .reading import M, Reading, key_of
+from .reading import Criterion, M, Reading, key_of
 from .rows import Batch, Row, Rows, chunks, names_of, runs
 
 Keys = Iterable[object] | AsyncIterable[object]
@@ -173,17 +173,21 @@ class Bulk(Reading[M]):
     async def delete_many(self, keys: Keys) -> int:
         """Delete the rows with these keys, or hide them where they are SoftDeletable; how many."""
         if issubclass(self.model, SoftDeletable):
-            return await self._change(keys, {"deleted_at": datetime.now(UTC)})
+            # One that is deleted already keeps its time.
+            there = self.model.deleted_at.is_(None)
+            return await self._change(keys, {"deleted_at": datetime.now(UTC)}, there)
         return await self._change(keys, None)
 
-    async def _change(self, keys: Keys, values: Mapping[str, object] | None) -> int:
+    async def _change(
+        self, keys: Keys, values: Mapping[str, object] | None, *where: Criterion
+    ) -> int:
         """Give the rows with these keys these values, or delete them for None; how many."""
         target, held = layout(self.model), self._held()
         statement: sa.Update | sa.Delete = sa.delete(self.model)
         if values is not None:
             raised = {target.table.c[name]: x for name, x in target.next_version().items()}
             statement = sa.update(self.model).values(**values).values(raised)
-        statement = statement.where(*self._criteria())
+        statement = statement.where(*self._criteria(), *where)
         # What the session holds follows below: few of many keys are in it.
         options = {"synchronize_session": False, "include_deleted": self._include_deleted}
         touched, count = set[object](), 0
