@@ -75,11 +75,7 @@ class Bulk(Reading[M]):
         return made
 
     async def upsert_many(
-        self,
-        rows: Rows,
-        *,
-        on: Sequence[str],
-        progress: Progress | None = None,
+        self, rows: Rows, *, on: Sequence[str], progress: Progress | None = None
     ) -> int:
         """Insert rows, or update those that are there; how many there were.
 
