@@ -113,7 +113,7 @@ class _Session(AsyncSession):
         await self.end(super().invalidate())
 
     async def __aexit__(self, *error: Any) -> None:
-        # SQLAlchemy makes a task for it, which takes a tenth of a short query's time.
+        # SQLAlchemy makes a task for it, which takes a twentieth of a short query's time.
         if self.in_transaction():
             await super().__aexit__(*error)
         else:
