@@ -53,6 +53,12 @@ MUTATIONS = [
         "tests/db/test_testing.py::test_a_wrong_count_fails_and_shows_what_was_sent",
     ),
     Mutation(
+        "tests/db/models.py",
+        "class ProbeBase(AsyncAttrs, DeclarativeBase):\n",
+        "class ProbeBase(db.Base):\n    __abstract__ = True\n\n",
+        "tests/db/test_testing.py::test_the_probes_take_no_name_from_the_projects_models",
+    ),
+    Mutation(
         "src/shop/db/testing.py",
         '    event.listen(sa.Engine, "before_cursor_execute", log.note)\n',
         "",

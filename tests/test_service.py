@@ -70,6 +70,27 @@ def test_its_tests_pass_in_any_order(
     render(**answers).run("pytest", "-q", *order, TEST_DATABASE_URL="")
 
 
+# With the names of the layer's probes, each found by its name.
+NAMESAKES = """
+
+class Author(Keyed, Base):
+    __tablename__ = "authors"
+    books: Mapped[list["Book"]] = relationship(back_populates="author", lazy="raise")
+
+
+class Book(Keyed, Base):
+    __tablename__ = "books"
+    author_id: Mapped[Key] = mapped_column(sa.ForeignKey("authors.id"), index=True)
+    author: Mapped["Author"] = relationship(back_populates="books", lazy="raise")
+"""
+
+
+def test_a_project_may_name_its_models_as_the_layers_tests_name_theirs(render: Render) -> None:
+    project = render()
+    project["src/shop/models.py"] += NAMESAKES
+    project.run("pytest", "-q", "tests/test_models.py", "tests/db/test_cookbook.py")
+
+
 @pytest.mark.server
 # Which driver it is makes no difference to what is missing then.
 @pytest.mark.parametrize(

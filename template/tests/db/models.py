@@ -5,25 +5,23 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import ClassVar, Protocol
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncAttrs
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import Mapped, column_property, mapped_column, registry, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 from . import db
 
 
-class ProbeBase(db.Base):
-    __abstract__ = True
-    registry = registry(
-        metadata=sa.MetaData(naming_convention=db.base.NAMING_CONVENTION),
-        type_annotation_map=db.Base.registry.type_annotation_map,
-    )
-    metadata = registry.metadata
+# Beside the Base, not below it: a class that relationships name is one for all that is below.
+class ProbeBase(AsyncAttrs, DeclarativeBase):
+    metadata = sa.MetaData(naming_convention=db.base.NAMING_CONVENTION)
+    type_annotation_map: ClassVar = db.Base.type_annotation_map
 
 
 class Author(db.UUIDKeyed, db.Timestamped, db.SoftDeletable, ProbeBase):

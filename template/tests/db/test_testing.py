@@ -162,3 +162,8 @@ async def test_a_test_that_anyio_would_run_is_refused(
     monkeypatch.setattr(test, "fixturenames", [*test.fixturenames, "anyio_backend"])
     with pytest.raises(pytest.fail.Exception, match=r"take pytest\.mark\.anyio and"):
         testing.pytest_runtest_setup(test)
+
+
+def test_the_probes_take_no_name_from_the_projects_models() -> None:
+    # `Mapped["Book"]` is looked for among all models of one registry.
+    assert sa.inspect(Book).registry is not db.Base.registry
