@@ -435,6 +435,12 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/reading.py",
+        "isinstance(order_by, sa.SQLColumnExpression | sa.OrderByList)",
+        "isinstance(order_by, sa.SQLColumnExpression)",
+        "tests/db/test_repository.py::test_rows_are_sorted_by_all_that_the_functions_for_it_give",
+    ),
+    Mutation(
+        "src/shop/db/reading.py",
         "        if isinstance(sort, str):\n",
         "        if not isinstance(sort, (str, tuple)):\n",
         "tests/db/test_pages.py::test_one_string_is_no_list_of_names",

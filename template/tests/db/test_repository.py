@@ -126,6 +126,16 @@ async def test_rows_are_found_by_criteria_in_an_order(session: AsyncSession) -> 
         await authors.find_one(Author.name != "bob")
 
 
+async def test_rows_are_sorted_by_all_that_the_functions_for_it_give(session: AsyncSession) -> None:
+    await add_authors(session, "ada", "bob")
+    authors = Authors(session)
+
+    # A composite of several columns gives a list.
+    down = sa.OrderByList([Author.name.desc(), Author.id.desc()])
+    for order in (sa.desc(Author.name), [sa.desc(Author.name), sa.asc(Author.id)], down):
+        assert [x.name for x in await authors.find(order_by=order)] == ["bob", "ada"]
+
+
 async def test_counting_asks_for_neither_order_nor_columns(session: AsyncSession) -> None:
     await add_authors(session, "ada", "bob")
 

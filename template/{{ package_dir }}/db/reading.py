@@ -40,6 +40,7 @@ from .pagination import (
 M = TypeVar("M", bound=DeclarativeBase)
 T = TypeVar("T")
 Criterion = sa.ColumnExpressionArgument[bool]
+Ordering = Column | sa.OrderByList  # either is what sa.desc() gives
 Lock = Literal["wait", "nowait", "skip_locked"]
 
 
@@ -140,7 +141,7 @@ class Reading(Generic[M]):
     async def find(
         self,
         *where: Criterion,
-        order_by: Column | Sequence[Column] = (),
+        order_by: Ordering | Sequence[Ordering] = (),
         limit: int | None = None,
         options: Sequence[ORMOption] = (),
     ) -> list[M]:
@@ -310,5 +311,5 @@ def at_least(least: int, **given: int) -> None:
             raise ValueError(f"{name} is at least {least}, not {number}")
 
 
-def columns_of(order_by: Column | Sequence[Column]) -> Sequence[Column]:
-    return [order_by] if isinstance(order_by, sa.SQLColumnExpression) else order_by
+def columns_of(order_by: Ordering | Sequence[Ordering]) -> Sequence[Ordering]:
+    return [order_by] if isinstance(order_by, sa.SQLColumnExpression | sa.OrderByList) else order_by

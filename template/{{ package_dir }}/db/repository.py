@@ -13,7 +13,7 @@ from .bulk import Bulk
 from .errors import UnknownField
 from .mixins import SoftDeletable
 from .pagination import Column, rows_after
-from .reading import Criterion, M, at_least, columns_of, key_of
+from .reading import Criterion, M, Ordering, at_least, columns_of, key_of
 
 
 class Repository(Bulk[M]):
@@ -34,7 +34,7 @@ class Repository(Bulk[M]):
     async def stream(
         self,
         *where: Criterion,
-        order_by: Column | Sequence[Column] = (),
+        order_by: Ordering | Sequence[Ordering] = (),
         batch_size: int = 1000,
         options: Sequence[ORMOption] = (),
     ) -> AsyncGenerator[AsyncIterator[M]]:
