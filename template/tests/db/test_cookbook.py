@@ -345,6 +345,21 @@ async def test_take_the_first_of_each_group(session: AsyncSession) -> None:
     assert sorted(longest) == [100, 300]
 
 
+async def test_sort_pages_by_a_column_of_another_table(session: AsyncSession) -> None:
+    await shelf(session)
+    # A column by itself would pair each book with every author.
+    author = sa.select(Author.name).where(Author.id == Book.author_id).scalar_subquery()
+
+    class Books(db.Repository[Book]):
+        sortable = {"author": author, "title": Book.title}
+
+    books = Books(session)
+    first = await books.cursor_page(sort=("-author", "title"), size=2)
+    second = await books.cursor_page(sort=("-author", "title"), size=2, cursor=first.next)
+    titles = [book.title for book in (*first.items, *second.items)]
+    assert titles == ["200 pages", "300 pages", "100 pages"]
+
+
 async def test_ask_for_a_value_inside_a_document(session: AsyncSession) -> None:
     session.add_all(
         [
