@@ -34,8 +34,8 @@ Bind = AsyncEngine | AsyncConnection
 # Sessions of one `gather` where there is no pool to bound them.
 _UNPOOLED = 10
 
-# In what a work of `gather` starts, its callbacks of `on_commit` too: the one place that it has. Who
-# waited for another there would wait for itself.
+# The one slot of a work of `gather`, for what is gathered by the tasks that it starts, and by its
+# callbacks of `on_commit`: whoever waited there for another slot could wait for itself.
 _own_slot: ContextVar[asyncio.Semaphore] = ContextVar("own_slot")
 
 # What a forked process has of its parent's. Collected here, a connection of asyncpg or asyncmy would
