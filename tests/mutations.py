@@ -273,6 +273,13 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/sessions.py",
+        "if error is None or isinstance(error, Exception):",
+        "if True:",
+        "tests/db/test_transactions.py::test_a_cancellation_is_not_lost_with_the_connection",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
         "await self.end(super().commit())",
         "await super().commit()",
         "tests/db/test_transactions.py::test_a_session_that_commits_itself_is_not_cut_short_either",

@@ -6,6 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from operator import methodcaller
 from typing import Any
 
@@ -185,6 +186,37 @@ async def test_a_commit_whose_reply_is_lost_is_not_done_again(fresh_database: db
             assert database.pool_status().in_use == 0
     assert len(attempts) == 1
     assert await emails(fresh_database) == ["ada@example.com"]
+
+
+@pytest.mark.skipif(dialect.RENDER_AS_BATCH, reason="there is no network to lose")
+@pytest.mark.parametrize("where", ["a transaction", "a savepoint", "a session"])
+async def test_a_cancellation_is_not_lost_with_the_connection(
+    fresh_database: db.Database, where: str
+) -> None:
+    attempts: list[int] = []
+
+    async def work(session: AsyncSession) -> None:
+        attempts.append(1)
+        await session.scalar(count_authors)
+        async with session.begin_nested() if where == "a savepoint" else nullcontext():
+            await network.reset()
+            timeout.reschedule(asyncio.get_running_loop().time())
+            await asyncio.Event().wait()
+
+    async with proxy(fresh_database.settings.url) as (network, url):
+        settings = fresh_database.settings.model_copy(update={"url": url})
+        async with db.Database(settings) as database:
+            # A rollback fails where there is no connection: run would begin anew.
+            with pytest.raises(TimeoutError) as raised:
+                async with asyncio.timeout(None) as timeout, asyncio.timeout(30):
+                    if where == "a session":
+                        async with database.session() as session:
+                            await work(session)
+                    else:
+                        await database.run(work)
+            assert database.pool_status().in_use == 0
+    assert "The rollback failed" in str(getattr(raised.value.__cause__, "__notes__", ""))
+    assert attempts == [1]
 
 
 async def test_an_error_that_was_swallowed_does_not_pass_for_a_commit(

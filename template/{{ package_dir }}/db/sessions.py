@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from contextlib import contextmanager
 from inspect import isawaitable
 from typing import Any
 
@@ -112,11 +113,12 @@ class _Session(AsyncSession):
     async def invalidate(self) -> None:
         await self.end(super().invalidate())
 
-    async def __aexit__(self, *error: Any) -> None:
-        # SQLAlchemy makes a task for it, which takes a twentieth of a short query's time.
+    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
         if self.in_transaction():
-            await super().__aexit__(*error)
+            with _noted_on(error):
+                await super().__aexit__(kind, error, traceback)
         else:
+            # SQLAlchemy makes a task for it, which takes a twentieth of a short query's time.
             await self.close()
 
     async def end(self, ending: Coroutine[Any, Any, None]) -> None:
@@ -155,6 +157,20 @@ class _Session(AsyncSession):
                 sync_session.autobegin = True
 
 
+@contextmanager
+def _noted_on(error: BaseException | None) -> Generator[None]:
+    """Let what a rollback fails with be no more than a note on the cancellation that it follows.
+
+    In its place it would be caught, and what was cancelled tried anew by `Database.run`.
+    """
+    try:
+        yield
+    except Exception as problem:
+        if error is None or isinstance(error, Exception):
+            raise
+        error.add_note(f"The rollback failed: {problem!r}")
+
+
 class _Transaction(AsyncSessionTransaction):
     """What `begin()` and `begin_nested()` give: it ends as the session does, and not in silence."""
 
@@ -177,7 +193,8 @@ class _Transaction(AsyncSessionTransaction):
             return
         # A flush that fails rolls back; to SQLAlchemy a block that then ends has nothing to commit.
         undone = kind is None and not sync_session.is_active
-        await self._end(super().__aexit__(kind, error, traceback))
+        with _noted_on(error):
+            await self._end(super().__aexit__(kind, error, traceback))
         if undone:
             raise RolledBack from sync_session.failure
 
