@@ -359,9 +359,15 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/database.py",
-        "asyncio.Semaphore(limit or _UNPOOLED)",
+        "asyncio.Semaphore(self._limit or _UNPOOLED)",
         "asyncio.Semaphore(1000)",
         "tests/db/test_transactions.py::test_gather_uses_no_more_sessions_than_the_pool_gives",
+    ),
+    Mutation(
+        "src/shop/db/database.py",
+        "            self._slots = asyncio.Semaphore(self._limit or _UNPOOLED)\n",
+        "",
+        "tests/db/test_transactions.py::test_gather_takes_turns_in_each_event_loop_that_the_database_is_opened_in",
     ),
     Mutation(
         "src/shop/db/sessions.py",

@@ -743,6 +743,24 @@ def test_a_second_event_loop_is_refused(database_server: sa.URL) -> None:
     asyncio.run(use_it())
 
 
+def test_gather_takes_turns_in_each_event_loop_that_the_database_is_opened_in(
+    database_server: sa.URL,
+) -> None:
+    update = {"pool_size": 1, "max_overflow": 0}
+    settings = db.DatabaseSettings(url=database_server).model_copy(update=update)
+    database = db.Database(settings)
+
+    async def work(session: AsyncSession) -> str:
+        await asyncio.sleep(0)
+        return "done"
+
+    async def gather() -> tuple[str, ...]:
+        async with database:
+            return await database.gather(work, work)
+
+    assert asyncio.run(gather()) == asyncio.run(gather()) == ("done", "done")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 async def test_a_forked_process_is_refused_and_may_open_its_own(
     fresh_database: db.Database,

@@ -73,8 +73,8 @@ class Database:
         self._loop: asyncio.AbstractEventLoop | None = None
         # Each knows the task that opened it: see _refuse_inside_a_transaction.
         self._sessions = WeakSet[AsyncSession]()
-        limit = self.settings.pool_size + self.settings.max_overflow
-        self._slots = asyncio.Semaphore(limit or _UNPOOLED)
+        self._limit = self.settings.pool_size + self.settings.max_overflow
+        self._slots = asyncio.Semaphore()
 
     async def __aenter__(self) -> Self:
         # One that is open stays so until its first block ends: an application's may lie inside.
@@ -83,6 +83,8 @@ class Database:
             self._engine = create_engine(self.settings, password=self._password, **self._options)
             self._replicas = create_replicas(self.settings, self._password, self._options)
             self._process, self._loop = os.getpid(), asyncio.get_running_loop()
+            # It belongs to the event loop in which it was first waited for.
+            self._slots = asyncio.Semaphore(self._limit or _UNPOOLED)
             logger.info("database: %s", dialect.locate(self.settings.url))
         return self
 
@@ -286,8 +288,7 @@ class Database:
 
     def pool_status(self) -> PoolStatus:
         """How the pool stands at this moment."""
-        limit = self.settings.pool_size + self.settings.max_overflow
-        return health.pool_status(self._engine.pool if self._engine else None, limit)
+        return health.pool_status(self._engine.pool if self._engine else None, self._limit)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
