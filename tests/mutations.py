@@ -409,6 +409,12 @@ MUTATIONS = [
         "asyncpg",
     ),
     Mutation(
+        "src/shop/db/dialect.py",
+        '    event.listen(engine.sync_engine, "handle_error", _give_up)\n',
+        "",
+        "tests/db/test_transactions.py::test_nothing_that_follows_an_error_which_undid_the_transaction_is_kept",
+    ),
+    Mutation(
         "src/shop/db/translation.py",
         "not lost and driver.is_refusal(original)",
         "False",

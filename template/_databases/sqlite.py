@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeGuard
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -58,7 +59,7 @@ UNAVAILABLE = frozenset(name for name in dir(sqlite3) if name.startswith(_FILE_E
 DISCONNECTED = frozenset[str]()
 # After an error the transaction goes on without that statement.
 ERROR_ABORTS = False
-# No error undoes more than its savepoint.
+# No error undoes more than its savepoint, but for those after which _give_up is done with all.
 ENDS_TRANSACTION = frozenset[str]()
 
 # Of 32,766 parameters.
@@ -78,6 +79,8 @@ MIGRATION_LOCK: tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]] | None = N
 class _Raw(Protocol):
     """What is used of the driver's own connection."""
 
+    @property
+    def in_transaction(self) -> bool: ...
     async def interrupt(self) -> None: ...
     async def rollback(self) -> None: ...
 
@@ -136,6 +139,7 @@ def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
         ) from error
     event.listen(engine.sync_engine, "connect", _connect)
     event.listen(engine.sync_engine, "begin", _begin)
+    event.listen(engine.sync_engine, "handle_error", _give_up)
     event.listen(engine.sync_engine, "invalidate", _invalidate)
 
 
@@ -328,6 +332,21 @@ def _begin(connection: sa.Connection) -> None:
     # the lock is asked for at once. https://www.sqlite.org/lang_transaction.html
     if begin := options.get("sqlite_begin", "BEGIN IMMEDIATE"):
         connection.exec_driver_sql(begin)
+
+
+def _give_up(context: ExceptionContext) -> None:
+    # An error of the disk, among others, undoes the whole transaction. Whatever follows would be
+    # committed at once, each statement by itself: the connection takes no more.
+    # https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction
+    connection = context.connection
+    if not (connection and context.execution_context and connection.in_transaction()):
+        return
+    begun = connection.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE")
+    if begun and not connection.invalidated:
+        raw: _Raw | None = connection.connection.driver_connection
+        if raw and not raw.in_transaction:
+            context.is_disconnect = True
+            context.invalidate_pool_on_disconnect = False
 
 
 def _invalidate(

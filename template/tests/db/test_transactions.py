@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import InvalidRequestError, SAWarning
+from sqlalchemy.exc import InvalidRequestError, PendingRollbackError, SAWarning
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import db, dialect
@@ -279,6 +279,26 @@ async def test_a_flush_whose_error_was_swallowed_undoes_no_more_than_its_savepoi
                     await authors.create(email="ada@example.com")
         await authors.create(email="joan@example.com")
     assert await emails(database) == ["ada@example.com", "joan@example.com"]
+
+
+@pytest.mark.skipif(
+    not dialect.RENDER_AS_BATCH, reason="here a transaction begins for what follows"
+)
+@pytest.mark.parametrize("savepoint", [False, True])
+async def test_nothing_that_follows_an_error_which_undid_the_transaction_is_kept(
+    fresh_database: db.Database, savepoint: bool
+) -> None:
+    # As after an error of the disk.
+    insert = sa.insert(Author).prefix_with("OR ROLLBACK")
+    with pytest.raises(PendingRollbackError):
+        async with fresh_database.transaction() as session:
+            await session.execute(insert.values(email="ada@example.com", name="Ada"))
+            with pytest.raises(db.UniqueViolation):
+                async with session.begin_nested() if savepoint else nullcontext():
+                    await session.execute(insert.values(email="ada@example.com", name="Ada"))
+            await session.execute(insert.values(email="joan@example.com", name="Joan"))
+    assert fresh_database.pool_status().in_use == 0
+    assert await emails(fresh_database) == []
 
 
 @pytest.mark.skipif(not dialect.RENDER_AS_BATCH, reason="here one may write beside the other")
