@@ -567,6 +567,12 @@ MUTATIONS = [
         "asyncpg",
     ),
     Mutation(
+        "src/shop/db/errors.py",
+        "return _copy, (type(self), self.args), self.__dict__",
+        "return super().__reduce__()",
+        "tests/db/test_errors.py::test_an_error_reaches_another_process_as_it_is",
+    ),
+    Mutation(
         "src/shop/db/translation.py",
         "            kind = StillReferenced\n",
         "            pass\n",

@@ -1,6 +1,7 @@
 """Each failure has one name, whichever driver tells of it, and the driver's own error behind it."""
 
 import asyncio
+import pickle
 from datetime import datetime
 from decimal import Decimal
 from uuid import uuid4
@@ -39,6 +40,20 @@ async def test_an_error_has_the_drivers_as_its_cause_and_tells_no_value(
     assert error.constraint == "uq_probe_authors_email"
     assert error.__cause__ is not None and error.orig is error.__cause__
     assert "ada@example.com" not in f"{error} {error!r}"
+
+
+async def test_an_error_reaches_another_process_as_it_is(session: AsyncSession) -> None:
+    session.add(Author(email="ada@example.com"))
+    await session.flush()
+    with pytest.raises(db.UniqueViolation) as raised:
+        session.add(Author(email="ada@example.com"))
+        await session.flush()
+    missing, unknown = db.NotFound(Author, 1), db.UnknownField(Author, ["id"], ["email"])
+    for error in (raised.value, missing, unknown, db.RolledBack(), db.Deadlock("once more")):
+        there: object = pickle.loads(pickle.dumps(error))
+        assert (type(there), str(there)) == (type(error), str(error))
+        assert vars(there).keys() == vars(error).keys()
+        assert getattr(there, "fields", None) == getattr(error, "fields", None)
 
 
 async def test_a_constraint_that_is_deferred_until_the_commit(fresh_database: db.Database) -> None:

@@ -1,12 +1,21 @@
 """The errors of the data layer, the same for every driver."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import exc
 
 
 class DatabaseError(Exception):
     """Any failure that the layer names; catch it where one answer serves them all."""
+
+    # Python would make it anew from its text, and break the pool of the process that waits for it.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _copy, (type(self), self.args), self.__dict__
+
+
+def _copy(kind: type[DatabaseError], args: tuple[object, ...]) -> DatabaseError:
+    return kind.__new__(kind, *args)
 
 
 class NotFound(DatabaseError):
