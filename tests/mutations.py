@@ -30,6 +30,12 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/testing.py",
+        'patch.setattr(made, "_loop_scope", "session", raising=False)',
+        "pass",
+        "tests/db/test_testing.py::test_what_such_a_test_takes_is_made_in_that_loop",
+    ),
+    Mutation(
+        "src/shop/db/testing.py",
         '"create_savepoint"',
         '"rollback_only"',
         "tests/db/test_testing.py::test_code_under_test_may_roll_back_and_go_on",

@@ -166,6 +166,60 @@ async def test_with_their_mark(session) -> None:
     pass
 """
 
+# Fixtures and tests as one writes them who knows of one event loop, that of the test.
+LOOPS = """
+import asyncio
+
+import pytest
+import pytest_asyncio
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from shop.models import User
+
+
+@pytest_asyncio.fixture
+async def loop():
+    return asyncio.get_running_loop()
+
+
+@pytest_asyncio.fixture
+async def user(session):
+    session.add(user := User(email="ada@example.com", name="Ada"))
+    await session.flush()
+    yield user
+    await session.refresh(user)
+
+
+async def test_of_the_database(loop, user, session) -> None:
+    assert loop is asyncio.get_running_loop()
+    assert await session.scalar(sa.select(User.email)) == user.email
+
+
+def test_of_the_database_that_awaits_nothing(user) -> None:
+    assert user.id
+
+
+class TestOfTheDatabase:
+    @pytest_asyncio.fixture
+    async def number(self, session) -> int:
+        return await session.scalar(sa.select(1))
+
+    async def test_in_a_class(self, number, session) -> None:
+        assert number == await session.scalar(sa.select(1))
+
+
+@given(number=st.integers(0, 9))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=3)
+async def test_with_examples(session, number) -> None:
+    assert await session.scalar(sa.select(sa.literal(number))) == number
+
+
+@pytest.mark.asyncio
+async def test_of_their_own(loop) -> None:
+    assert loop is asyncio.get_running_loop()
+"""
+
 ACCEPT = """
 @pytest.fixture(scope="session")
 def guards_accept():
@@ -275,6 +329,17 @@ def test_tests_migrate_no_database_that_an_env_of_theirs_leads_to(
     assert "for the tests env.py would migrate sqlite:///production.db: have it call" in said
     with sqlite3.connect(project.root / "production.db") as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+
+
+@pytest.mark.parametrize("mode", ["strict", "auto"])
+def test_what_a_test_of_the_database_takes_runs_in_its_event_loop(
+    template: Template, mode: str
+) -> None:
+    project = template.render(driver="asyncpg")
+    project["tests/test_loops.py"] = LOOPS
+    loops = [f"asyncio_default_{kind}_loop_scope=function" for kind in ("fixture", "test")]
+    options = [x for option in (f"asyncio_mode={mode}", *loops) for x in ("-o", option)]
+    project.run("pytest", "-q", "tests/test_loops.py", *options)
 
 
 def test_a_project_with_a_db_and_alembic_elsewhere_takes_the_layer_into_a_package_below(

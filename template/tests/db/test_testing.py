@@ -1,10 +1,12 @@
 """What the fixtures promise: see src/.../db/testing.py."""
 
+import asyncio
 from collections.abc import Callable
 from decimal import Decimal
 from uuid import uuid4
 
 import pytest
+import pytest_asyncio
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -117,6 +119,15 @@ async def test_a_test_of_the_database_runs_in_the_loop_of_its_connections(
     database: db.Database,
 ) -> None:
     assert await _emails(database) == []
+
+
+@pytest_asyncio.fixture(loop_scope="function")
+async def loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
+
+
+async def test_what_such_a_test_takes_is_made_in_that_loop(loop: asyncio.AbstractEventLoop) -> None:
+    assert loop is asyncio.get_running_loop()
 
 
 async def test_what_is_due_after_a_commit_is_noted_and_not_called(

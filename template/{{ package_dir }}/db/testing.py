@@ -39,13 +39,30 @@ def pytest_pycollect_makeitem() -> Generator[None, Nodes, Nodes]:
     """
     made = yield
     for item in made if isinstance(made, list) else [made]:
-        if (
-            isinstance(item, pytest.Function)
-            and "database_server" in item.fixturenames
-            and inspect.iscoroutinefunction(item.obj)
-        ):
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+        if isinstance(item, pytest.Function) and "database_server" in item.fixturenames:
+            # Hypothesis wraps a test in a function that is not asynchronous.
+            wrapped = getattr(item.obj, "hypothesis", None)
+            if inspect.iscoroutinefunction(wrapped.inner_test if wrapped else item.obj):
+                item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
     return made
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Run what is made for one such test alone in the same event loop."""
+    made = getattr(fixturedef.func, "__func__", fixturedef.func)
+    if (
+        fixturedef.scope != "function"
+        or "database_server" not in request.fixturenames
+        or not (inspect.iscoroutinefunction(made) or inspect.isasyncgenfunction(made))
+    ):
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:
+        # Where `pytest_asyncio.fixture` keeps it; the next test may want another.
+        patch.setattr(made, "_loop_scope", "session", raising=False)
+        return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)
