@@ -258,6 +258,23 @@ def test_an_old_requirement_is_refused_with_the_command_that_mends_it(render: Re
     assert "run `uv add 'alembic>=1.18'`" in said
 
 
+@pytest.mark.parametrize("extra", ["tests", "others"])
+def test_requirements_are_found_wherever_and_however_a_project_states_them(
+    render: Render, extra: str
+) -> None:
+    project = render()
+    stated = project["pyproject.toml"].replace("alembic>=1.18", "alembic==1.17.*")
+    stated = stated.replace("pydantic-settings>=", "Pydantic_Settings>=")
+    # The tools of the tests are an extra, or in a file that is not looked at.
+    header, group, tools = stated.partition("[dependency-groups]\ndev = [\n")
+    assert group
+    tools = tools if extra == "tests" else re.sub('    "pytest.*\n', "", tools)
+    project["pyproject.toml"] = f"{header}[project.optional-dependencies]\n{extra} = [\n{tools}"
+    said = project.fail("pytest", "-q", "tests/db/test_requirements.py")
+    assert 'pyproject.toml asks for "alembic==1.17.*", and the layer needs' in said
+    assert said.count("FAILED") == 1
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_the_requirements_of_the_layer_are_those_of_a_new_service(
     render: Render, driver: str
