@@ -39,6 +39,35 @@ async def test_committed(fresh_database: Database) -> None:
     kept.append(await fresh_database.engine.connect())
 """
 
+# What an eager guard could take for a mistake.
+RIGHT = """
+class Captain(Base):
+    __tablename__ = "captains"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ship_id: Mapped[int | None] = mapped_column(sa.ForeignKey("ships.id"), index=True)
+
+
+class Ship(Base):
+    __tablename__ = "ships"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    captain_id: Mapped[int] = mapped_column(
+        "captainId", sa.ForeignKey("captains.id"), index=True, key="captain"
+    )
+    captain: Mapped[Captain] = relationship(
+        lazy="raise", primaryjoin="Ship.captain_id == Captain.id"
+    )
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "ship"}
+
+
+class Barge(Ship):
+    __mapper_args__ = {"polymorphic_identity": "barge"}
+
+
+if __name__ == "__main__":
+    engine = create_async_engine("sqlite+aiosqlite:///shop.db")
+"""
+
 HIDDEN = """
 from shop.db.factory import Make
 from shop.models import Post, PostStatus
@@ -55,11 +84,37 @@ class Address(Base):
     __tablename__ = "addresses"
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"), index=True)
+    kind: Mapped[str]
     user: Mapped[User] = relationship()
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "address"}
+
+
+class Temporary(Address):
+    __mapper_args__ = {"polymorphic_identity": "temporary"}
 """,
         "test_every_relationship_says_how_it_is_loaded",
         "Address.user is loaded by a query that nobody wrote, and that cannot be awaited: write"
         ' relationship(..., lazy="raise"), and selectinload(Address.user) in the queries',
+    ),
+    "imperative": (
+        """
+class Parcel:
+    pass
+
+
+sa.orm.registry(metadata=Base.metadata).map_imperatively(
+    Parcel,
+    sa.Table(
+        "parcels",
+        Base.metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("user_id", sa.ForeignKey("users.id"), index=True),
+    ),
+    properties={"user": relationship(User, lazy=True)},
+)
+""",
+        "test_every_relationship_says_how_it_is_loaded",
+        "Parcel.user is loaded by a query that nobody wrote",
     ),
     "joined": (
         """
@@ -96,6 +151,18 @@ class Seat(Elsewhere):
         "seats(number) has UniqueConstraint without a name, by which a migration could change it:"
         " write name=..., as the database has it. While there is no table yet,"
         " MetaData(naming_convention=shop.db.base.NAMING_CONVENTION) gives it one",
+    ),
+    "nameless check": (
+        """
+class Bid(Elsewhere):
+    __tablename__ = "bids"
+    __table_args__ = (sa.CheckConstraint("amount > 0"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    amount: Mapped[int]
+""",
+        "test_every_constraint_and_index_has_a_name",
+        "bids(amount > 0) is a CheckConstraint without a name, by which a migration could change"
+        " it: write name=..., as the database has it.",
     ),
     "no index": (
         """
@@ -175,6 +242,11 @@ def test_a_mistake_is_refused_with_what_to_write(refusals: str, mistake: str) ->
     _, guard, words = MISTAKES[mistake]
     assert f"FAILED tests/db/test_guards.py::{guard}" in refusals
     assert words in refusals
+
+
+def test_what_is_right_is_let_pass(render: Render) -> None:
+    project = _plant(render(), right=RIGHT)
+    project.run("pytest", "-q", "-W", "error", "tests/db/test_guards.py")
 
 
 def test_each_mistake_is_refused_once(refusals: str) -> None:
@@ -288,11 +360,11 @@ def test_the_requirements_of_the_layer_are_those_of_a_new_service(
             assert imported <= set(ast.literal_eval(node.value)) <= stated
 
 
-def _plant(project: Project, *mistakes: str) -> Project:
+def _plant(project: Project, *mistakes: str, **right: str) -> Project:
     """Put mistakes into modules of their own, which the tests import as they do the models."""
-    modules = [mistake.replace(" ", "_") for mistake in mistakes]
-    for module, mistake in zip(modules, mistakes, strict=True):
-        project[f"src/shop/{module}.py"] = IMPORTS + MISTAKES[mistake][0]
+    modules = {mistake.replace(" ", "_"): MISTAKES[mistake][0] for mistake in mistakes} | right
+    for module, text in modules.items():
+        project[f"src/shop/{module}.py"] = IMPORTS + text
     conftest = project["tests/conftest.py"]
     tables = "    return metadata\n"
     assert conftest.count(tables) == 1

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from alembic.config import Config
-from sqlalchemy.orm import DeclarativeBase, Mapper, RelationshipDirection, configure_mappers
+from sqlalchemy.orm import (
+    Mapper,
+    RelationshipDirection,
+    RelationshipProperty,
+    configure_mappers,
+)
 
 from . import db, dialect, testing
 
@@ -23,6 +28,7 @@ LAYER = Path(str(db.__file__)).parent
 # The outermost one, where the layer is in a package within another.
 PACKAGE = LAYER.parents[db.__name__.count(".") - 1]
 ENGINES = {"create_engine", "create_async_engine", "engine_from_config", "async_engine_from_config"}
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 @pytest.fixture
@@ -30,14 +36,21 @@ def tables(database_metadata: sa.MetaData | Sequence[sa.MetaData]) -> list[sa.Ta
     all_metadata = (
         database_metadata if isinstance(database_metadata, Sequence) else [database_metadata]
     )
-    return [table for metadata in all_metadata for table in metadata.sorted_tables]
+    return [table for metadata in all_metadata for table in metadata.tables.values()]
 
 
 @pytest.fixture
 def mappers(tables: list[sa.Table]) -> list[Mapper[object]]:
     configure_mappers()
-    mapped = (getattr(model, "__mapper__", None) for model in _subclasses(DeclarativeBase))
-    return [mapper for mapper in mapped if mapper is not None and mapper.local_table in tables]
+    # Whatever they are made with: a base class, a registry, another library.
+    mapped = (vars(model).get("__mapper__") for model in _classes())
+    return [x for x in mapped if isinstance(x, Mapper) and x.local_table in tables]
+
+
+@pytest.fixture
+def relationships(mappers: list[Mapper[object]]) -> list[RelationshipProperty[object]]:
+    # One that is inherited is its parent's.
+    return [x for mapper in mappers for x in mapper.relationships if x.parent is mapper]
 
 
 @pytest.fixture
@@ -51,7 +64,7 @@ def sources() -> dict[str, ast.Module]:
 
 
 def test_every_relationship_says_how_it_is_loaded(
-    mappers: list[Mapper[object]], guards_accept: Collection[str]
+    relationships: list[RelationshipProperty[object]], guards_accept: Collection[str]
 ) -> None:
     _refuse(
         (
@@ -61,16 +74,15 @@ def test_every_relationship_says_how_it_is_loaded(
                 f' relationship(..., lazy="raise"), and selectinload({relationship}) in the queries'
                 " that need it",
             )
-            for mapper in mappers
-            for relationship in mapper.relationships
-            if relationship.lazy in {"select", "noload"}
+            for relationship in relationships
+            if relationship.lazy in {"select", True, "dynamic", "noload", None}
         ),
         guards_accept,
     )
 
 
 def test_no_joined_collection_shows_deleted_rows(
-    mappers: list[Mapper[object]], guards_accept: Collection[str]
+    relationships: list[RelationshipProperty[object]], guards_accept: Collection[str]
 ) -> None:
     # The layer adds its criterion to joinedload() in a query, not to what a model maps.
     _refuse(
@@ -80,8 +92,7 @@ def test_no_joined_collection_shows_deleted_rows(
                 f'would show deleted rows: write lazy="raise", and joinedload({relationship}) in'
                 " the queries that need it",
             )
-            for mapper in mappers
-            for relationship in mapper.relationships
+            for relationship in relationships
             if relationship.lazy in {"joined", False}
             and relationship.direction is not RelationshipDirection.MANYTOONE
             and issubclass(relationship.mapper.class_, db.SoftDeletable)
@@ -118,6 +129,12 @@ def test_every_constraint_and_index_has_a_name(
                 " write name=..., as the database has it. While there is no table yet,"
                 f" MetaData(naming_convention={db.__name__}.base.NAMING_CONVENTION) gives it one",
             )
+            if not isinstance(item, sa.CheckConstraint)
+            else (
+                f"{table.name}({item.sqltext})",
+                "is a CheckConstraint without a name, by which a migration could change it: write"
+                " name=..., as the database has it",
+            )
             for table in tables
             for item in (*table.constraints, *table.indexes)
             if isinstance(item, NAMED) and item.name is None
@@ -142,7 +159,7 @@ def test_every_foreign_key_has_an_index(
             for table in tables
             for key in table.foreign_key_constraints
             if not any(
-                set(key.columns.keys()) <= set(columns[: len(key.columns)])
+                {column.name for column in key.columns} <= {*columns[: len(key.columns)]}
                 for columns in _indexed(table)
             )
         ),
@@ -260,11 +277,12 @@ def _unknown(
         # Another condition may name the column too, and a value.
         check = max(known, key=lambda check: len(known[check]), default="")
         if missing := [value for value in values if value not in known.get(check, [])]:
+            schema = f', schema="{table.schema}"' if table.schema else ""
             drop = f'batch.drop_constraint(op.f("{check}"), "check")' if check else "pass"
             yield (
                 str(column),
                 f"""may be {", ".join(missing)}, and no migration says so: write one with
-    with op.batch_alter_table("{table.name}") as batch:
+    with op.batch_alter_table("{table.name}"{schema}) as batch:
         {drop}
         batch.alter_column(
             "{name}", type_=sa.String({enum.length}), existing_nullable={column.nullable}
@@ -274,10 +292,16 @@ which --autogenerate does not do""",
             )
 
 
-def _subclasses(base: type[DeclarativeBase]) -> Iterator[type[DeclarativeBase]]:
-    for subclass in base.__subclasses__():
-        yield subclass
-        yield from _subclasses(subclass)
+def _classes() -> list[type]:
+    """All that there are."""
+    found: list[type] = [object]
+    seen = {id(object)}
+    for each in found:
+        subclasses: list[type] = type.__subclasses__(each)
+        new = [x for x in subclasses if id(x) not in seen]
+        seen.update(map(id, new))
+        found += new
+    return found
 
 
 def _columns(tables: list[sa.Table]) -> Iterator[sa.Column[object]]:
@@ -293,9 +317,10 @@ def _indexed(table: sa.Table) -> Iterator[list[str]]:
 
 
 def _run_at_import(node: ast.AST) -> Iterator[ast.AST]:
-    """The parts of a module, without the bodies of its functions."""
+    """The parts of a module, without the bodies of its functions, and of a script."""
     for child in ast.iter_child_nodes(node):
-        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        script = isinstance(child, ast.If) and "__main__" in ast.unparse(child.test)
+        if not script and not isinstance(child, FUNCTIONS):
             yield child
             yield from _run_at_import(child)
 
