@@ -449,9 +449,13 @@ def test_a_db_that_is_not_ours_is_refused_before_anything_is_written(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / theirs]
 
 
-def test_tests_of_theirs_in_tests_db_are_refused_too(template: Template, tmp_path: Path) -> None:
-    _write(tmp_path / "tests/db/test_models.py")
-    with pytest.raises(ValueError, match="tests/db exists and is not this template's"):
+# A module of that name would be hidden by the package.
+@pytest.mark.parametrize("theirs", ["db/test_models.py", "db/unit/test_models.py", "db.py"])
+def test_tests_of_theirs_in_tests_db_are_refused_too(
+    template: Template, tmp_path: Path, theirs: str
+) -> None:
+    _write(tmp_path / "tests" / theirs)
+    with pytest.raises(ValueError, match=r"tests/db\.py exists and is not this template's"):
         template.ask(tmp_path, scope="layer")
 
 
