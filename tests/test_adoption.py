@@ -74,10 +74,26 @@ from shop.app import app
 @pytest.fixture
 def client() -> TestClient:
     return TestClient(app)
+
+
+@pytest.fixture
+def session() -> str:
+    return "theirs"
+
+
+@pytest.fixture
+def database() -> str:
+    return "theirs"
+
+
+@pytest.fixture
+def make() -> str:
+    return "theirs"
 """
 
 APP_TEST = """
-def test_the_app_is_as_it_was(client) -> None:
+def test_the_app_is_as_it_was(client, session, database, make) -> None:
+    assert {session, database, make} == {"theirs"}
     assert client.get("/").json() == "theirs"
 """
 
@@ -324,7 +340,8 @@ def test_tests_migrate_no_database_that_an_env_of_theirs_leads_to(
     project = _adopt(releases, tmp_path, kind)
     _model(project, kind, index=", index=True")
     project[kind.env] = THEIR_ENV
-    project["tests/test_shop.py"] = TEST
+    # They have a session of their own.
+    project["tests/test_shop.py"] = TEST.replace("session, make: Make", "fresh_database")
     said = project.fail("pytest", "-q", "tests/test_shop.py")
     assert "for the tests env.py would migrate sqlite:///production.db: have it call" in said
     with sqlite3.connect(project.root / "production.db") as connection:

@@ -10,6 +10,14 @@ import sqlalchemy as sa
 from . import db, testing
 from .models import ProbeBase
 
+# The project may have others of these names, for its own tests.
+database = testing.database
+fresh_database = testing.fresh_database
+committed = testing.committed
+session = testing.session
+query_log = testing.query_log
+make = testing.make
+
 
 def pytest_configure(config: pytest.Config) -> None:
     # They run without the project's own conftest.py too.
