@@ -293,7 +293,7 @@ which --autogenerate does not do""",
 
 
 def _classes() -> list[type]:
-    """All that there are."""
+    """Every class that Python knows."""
     found: list[type] = [object]
     seen = {id(object)}
     for each in found:
