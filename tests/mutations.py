@@ -42,8 +42,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/testing.py",
-        "        await transaction.rollback()\n",
-        "        await transaction.commit()\n",
+        "        _refuse_leaks(shared, held)\n",
+        "        await connection.commit()\n",
         "tests/db/test_testing.py::test_nothing_of_a_test_stays",
     ),
     Mutation(

@@ -265,9 +265,10 @@ async def database(
     """
     shared = await _shared_databases(database_template)
     async with shared.engine.connect() as connection:
-        transaction, held = await connection.begin(), shared.pool_status().in_use
+        # Rolled back when the connection is closed, and once: a pool would do it again.
+        await connection.begin()
+        held = shared.pool_status().in_use
         yield _JoinedDatabase(shared, connection)
-        await transaction.rollback()
         _refuse_leaks(shared, held)
 
 
