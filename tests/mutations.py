@@ -279,6 +279,13 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/sessions.py",
+        "raise RolledBack from lost",
+        "raise",
+        "tests/db/test_transactions.py::"
+        "test_a_connection_whose_loss_was_swallowed_does_not_pass_for_a_commit",
+    ),
+    Mutation(
+        "src/shop/db/sessions.py",
         "if error is None or isinstance(error, Exception):",
         "if True:",
         "tests/db/test_transactions.py::test_a_cancellation_is_not_lost_with_the_connection",

@@ -235,6 +235,23 @@ async def test_an_error_that_was_swallowed_does_not_pass_for_a_commit(
     assert bool(await emails(fresh_database)) == bool(called)
 
 
+@pytest.mark.parametrize("savepoint", [False, True])
+async def test_a_connection_whose_loss_was_swallowed_does_not_pass_for_a_commit(
+    fresh_database: db.Database, savepoint: bool
+) -> None:
+    called: list[str] = []
+    with pytest.raises(db.RolledBack):
+        async with fresh_database.transaction() as session:
+            db.on_commit(session, lambda: called.append("committed"))
+            async with session.begin_nested() if savepoint else nullcontext():
+                author(session)
+                await session.flush()
+                # As a timeout does round a statement.
+                await (await session.connection()).invalidate()
+    assert called == []
+    assert await emails(fresh_database) == []
+
+
 async def test_an_error_in_a_savepoint_leaves_the_rest(fresh_database: db.Database) -> None:
     async with fresh_database.transaction() as session:
         author(session)

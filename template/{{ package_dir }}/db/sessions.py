@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event, orm
+from sqlalchemy.exc import PendingRollbackError
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -193,8 +194,12 @@ class _Transaction(AsyncSessionTransaction):
             return
         # A flush that fails rolls back; to SQLAlchemy a block that then ends has nothing to commit.
         undone = kind is None and not sync_session.is_active
-        with _noted_on(error):
-            await self._end(super().__aexit__(kind, error, traceback))
+        try:
+            with _noted_on(error):
+                await self._end(super().__aexit__(kind, error, traceback))
+        except PendingRollbackError as lost:
+            # The connection went, with an error or a timeout that was swallowed.
+            raise RolledBack from lost
         if undone:
             raise RolledBack from sync_session.failure
 
