@@ -64,7 +64,8 @@ async def test_a_stream_that_is_cancelled_closes_its_cursor(database: db.Databas
                     await asyncio.Event().wait()
 
     task = asyncio.create_task(read())
-    await reading.wait()
+    async with asyncio.timeout(30):
+        await reading.wait()
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

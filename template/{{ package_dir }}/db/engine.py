@@ -160,11 +160,7 @@ class _Watch:
         connection.info["began"] = time.perf_counter()
 
     def _end(
-        self,
-        connection: sa.Connection,
-        cursor: object,
-        statement: str,
-        *execution: object,
+        self, connection: sa.Connection, cursor: object, statement: str, *execution: object
     ) -> None:
         took = time.perf_counter() - connection.info.pop("began", math.inf)
         if took >= self._settings.slow_query_threshold:
