@@ -871,6 +871,13 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/migrate.py",
+        '"paramstyle": "named"',
+        "",
+        "tests/db/test_migrations.py::test_a_script_says_what_a_migration_would_do",
+        "psycopg",
+    ),
+    Mutation(
+        "src/shop/db/migrate.py",
         "elif connection is not None:",
         "elif False:",
         "tests/db/test_migrations.py::test_a_program_hands_its_own_connection_in",

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncGenerator
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -223,3 +224,10 @@ async def test_a_program_hands_its_own_connection_in(
     async with db.Database(settings) as database, database.engine.begin() as connection:
         await connection.run_sync(hand_in)
     assert await tables(settings) == {"parents", "children"}
+
+
+async def test_a_script_says_what_a_migration_would_do(config: Config) -> None:
+    revise(config, "2", "op.execute(\"UPDATE parents SET name = '5%'\")")
+    config.output_buffer = script = StringIO()
+    await asyncio.to_thread(command.upgrade, config, "head", sql=True)
+    assert "UPDATE parents SET name = '5%';" in script.getvalue()

@@ -118,6 +118,8 @@ def _migrate(
         "connection": connection,
         "url": url,
         "literal_binds": connection is None,
+        # Offline: a driver's own style doubles each % in what is printed.
+        "dialect_opts": {"paramstyle": "named"},
         "transactional_ddl": dialect.TRANSACTIONAL_DDL,
         "render_as_batch": dialect.RENDER_AS_BATCH,
         "render_item": _render_item,
