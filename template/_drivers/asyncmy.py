@@ -1,8 +1,10 @@
 """What is particular to asyncmy: how it connects, is asked and dropped, and tells of an error."""
 
+import asyncio
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
+import asyncmy
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,7 +28,17 @@ def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) ->
 
     https://github.com/long2ice/asyncmy/blob/dev/asyncmy/connection.pyx
     """
+    # Not all that it takes has a type.
+    driver: Any = asyncmy
+
+    async def connect(*where: object, **options: object) -> RawConnection:
+        # Its own limit is on the network alone: who accepts a connection may yet say nothing.
+        async with asyncio.timeout(settings.connect_timeout):
+            connection: RawConnection = await driver.connect(*where, **options)
+        return connection
+
     return {
+        "async_creator_fn": connect,
         "charset": "utf8mb4",
         "connect_timeout": settings.connect_timeout,
         "read_timeout": settings.command_timeout or None,

@@ -77,6 +77,19 @@ async def test_a_server_that_is_silent_when_a_connection_is_taken_is_noticed(
         assert await first.scalar(ONE) == await second.scalar(ONE) == 1
 
 
+async def test_a_server_that_accepts_and_says_nothing_is_given_up(
+    far: tuple[db.Database, Proxy],
+) -> None:
+    database, network = far
+    network.silence()
+    # As a migration has it, whose statements take as long as they must.
+    settings = database.settings.model_copy(update={"command_timeout": 0})
+    async with asyncio.timeout(5), db.Database(settings) as other:
+        with pytest.raises(db.Unavailable):
+            async with other.session() as session:
+                await session.scalar(ONE)
+
+
 async def test_ping_is_over_in_time_while_the_server_is_silent(
     far: tuple[db.Database, Proxy],
 ) -> None:
