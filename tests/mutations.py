@@ -676,6 +676,27 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/engine.py",
+        "TypeError, UnicodeError, ",
+        "TypeError, ",
+        "tests/db/test_engine.py::test_a_host_that_can_be_no_name_is_told_of",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/health.py",
+        "except Exception as problem:",
+        "except OSError as problem:",
+        "tests/db/test_engine.py::test_ping_tells_that_no_password_could_be_had",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/replicas.py",
+        "suppress(Exception)",
+        "suppress(DatabaseError)",
+        "tests/db/test_engine.py::test_a_replica_is_read_again_though_no_password_could_be_had_meanwhile",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/engine.py",
         "suppress(NotImplementedError)",
         "suppress()",
         "tests/db/test_engine.py::test_a_first_use_that_is_cancelled_is_cancelled_and_no_more",

@@ -225,6 +225,55 @@ async def test_a_failure_to_connect_names_the_settings_and_no_password(
         assert "hidden" not in told
 
 
+async def test_a_host_that_can_be_no_name_is_told_of(fresh_database: db.Database) -> None:
+    if not fresh_database.settings.url.host:
+        pytest.skip("this database has no host")
+    settings = db.DatabaseSettings(url=fresh_database.settings.url.set(host="db..example"))
+    async with db.Database(settings) as database:
+        with pytest.raises(db.Unavailable, match="cannot connect"):
+            async with database.session() as session:
+                await session.scalar(ONE)
+
+
+async def test_ping_tells_that_no_password_could_be_had(fresh_database: db.Database) -> None:
+    if not fresh_database.settings.url.host:
+        pytest.skip("this database asks for no password")
+
+    async def password() -> str:
+        raise LookupError("the vault is closed")
+
+    async with db.Database(fresh_database.settings, password=password) as database:
+        assert (await database.ping()).error == "the vault is closed"
+
+
+async def test_a_replica_is_read_again_though_no_password_could_be_had_meanwhile(
+    fresh_database: db.Database, far: tuple[db.Database, Proxy]
+) -> None:
+    database, network = far
+    vault = [""]
+
+    async def port() -> int | None:
+        async with both.reader() as session:
+            return session.get_bind().engine.url.port
+
+    urls = {"url": fresh_database.settings.url, "replica_urls": (database.settings.url,)}
+    settings = database.settings.model_copy(update=urls)
+    async with db.Database(settings, password=lambda: vault[0]) as both:
+        assert await port() == database.settings.url.port
+        network.silence()
+        assert await port() == fresh_database.settings.url.port
+        vault.clear()
+        # It is looked for after a second.
+        await asyncio.sleep(1.5)
+        network.restore()
+        vault.append("")
+        async with asyncio.timeout(10):
+            while True:
+                await asyncio.sleep(0.1)
+                if await port() == database.settings.url.port:
+                    break
+
+
 # Where a server tells who is connected.
 WHO = {
     "postgresql": "SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()",

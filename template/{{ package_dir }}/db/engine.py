@@ -110,10 +110,11 @@ class _Watch:
             password = self._password()
             # SQLAlchemy calls this in a greenlet, where an await goes through here.
             options["password"] = await_only(password) if isawaitable(password) else password
-        # What is raised here passes by `handle_error`; TypeError is for a parameter of the URL.
+        # What is raised here passes by `handle_error`; TypeError is for a parameter of the URL,
+        # UnicodeError for a host that can be no name.
         try:
             return connecting.connect(*arguments, **options)
-        except (OSError, TypeError, connecting.loaded_dbapi.Error) as error:
+        except (OSError, TypeError, UnicodeError, connecting.loaded_dbapi.Error) as error:
             reason = str(error) or f"no answer within {self._settings.connect_timeout:g} s"
             raise errors.Unavailable(
                 f"cannot connect: {reason} (see DATABASE_URL"

@@ -5,12 +5,10 @@ import time
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import Pool, QueuePool
 
 from . import dialect
-from .errors import DatabaseError
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,8 @@ async def _ask(engine: AsyncEngine) -> str | None:
     try:
         async with engine.execution_options(**dialect.AUTOCOMMIT).connect() as connection:
             await connection.execute(sa.select(1))
-    except (DatabaseError, SQLAlchemyError, OSError) as problem:
+    except Exception as problem:
+        # Of any kind: what gives the password may be down, too.
         return str(problem)
     return None
 

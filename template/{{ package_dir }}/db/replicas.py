@@ -5,7 +5,6 @@ import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from .engine import Password, create_engine
@@ -67,7 +66,8 @@ class Replicas:
         # Here, and not in the units that read: none of them is to wait for one that is down.
         while engine in self._down:
             await asyncio.sleep(_PAUSE)
-            with suppress(DatabaseError, SQLAlchemyError, OSError):
+            # Any error: what gives the password may be down, too, and nobody would look again.
+            with suppress(Exception):
                 async with engine.connect():
                     logger.info("the replica %s is back", engine.url)
                     del self._down[engine]
