@@ -697,6 +697,12 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/engine.py",
+        "issubclass(kind, QueuePool)",
+        "kind",
+        "tests/db/test_engine.py::test_a_pool_of_ones_own_takes_the_place_of_the_layers",
+    ),
+    Mutation(
+        "src/shop/db/engine.py",
         "suppress(NotImplementedError)",
         "suppress()",
         "tests/db/test_engine.py::test_a_first_use_that_is_cancelled_is_cancelled_and_no_more",

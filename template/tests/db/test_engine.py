@@ -9,6 +9,7 @@ import pytest_asyncio
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from . import db
 from .proxy import Proxy, proxy
@@ -150,6 +151,17 @@ async def test_the_pool_replaces_connections_that_the_network_cut(
         async with database.session() as first, database.session() as second:
             assert await first.scalar(ONE) == await second.scalar(ONE) == 1
         await network.reset()
+
+
+async def test_a_pool_of_ones_own_takes_the_place_of_the_layers(
+    fresh_database: db.Database,
+) -> None:
+    settings = fresh_database.settings.model_copy(update={"pool_size": 2})
+    for kind in (NullPool, AsyncAdaptedQueuePool):
+        async with db.Database(settings, poolclass=kind) as database:
+            assert type(database.engine.pool) is kind
+            async with database.session() as session:
+                assert await session.scalar(ONE) == 1
 
 
 async def test_the_password_is_asked_for_at_each_new_connection(

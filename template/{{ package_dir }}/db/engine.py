@@ -13,7 +13,7 @@ from sqlalchemy import PoolProxiedConnection, event, exc
 from sqlalchemy.engine import AdaptedConnection, Dialect, ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, NullPool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, NullPool, QueuePool
 from sqlalchemy.util import await_only
 
 from . import dialect, driver, errors, tls, translation
@@ -44,7 +44,7 @@ def create_engine(
             "echo": settings.echo,
             "hide_parameters": True,
             **dialect.ENGINE_OPTIONS,
-            **_pool_options(settings),
+            **_pool_options(settings, options.get("poolclass", Pool)),
             **options,
         },
     )
@@ -67,9 +67,12 @@ class Pool(AsyncAdaptedQueuePool):
             ) from error
 
 
-def _pool_options(settings: DatabaseSettings) -> dict[str, object]:
+def _pool_options(settings: DatabaseSettings, kind: object) -> dict[str, object]:
     if not settings.pool_size:
         return {"poolclass": NullPool}
+    if not (isinstance(kind, type) and issubclass(kind, QueuePool)):
+        # Of another kind, which takes none of these.
+        return {}
     return {
         "poolclass": Pool,
         "pool_size": settings.pool_size,
