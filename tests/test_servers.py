@@ -196,6 +196,20 @@ def test_the_server_of_a_driver_starts_and_answers_and_is_gone_afterwards(
     assert not place.files()
 
 
+@pytest.mark.server
+@pytest.mark.parametrize("driver", SERVER_DRIVERS)
+def test_the_server_of_a_driver_starts_in_a_folder_of_a_long_name(
+    place: Place, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = place.folder / "tmp" / ("a long name, " * 10)
+    folder.mkdir()
+    folder.chmod(0o1777)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    program = server_program(place.servers, DRIVERS[driver]["database"])
+    with place.start(**program) as address:
+        assert answer(address, driver) == 1
+
+
 def test_a_server_of_the_installed_package_starts_and_answers_and_is_gone_afterwards(
     place: Place,
 ) -> None:

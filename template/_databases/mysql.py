@@ -99,7 +99,8 @@ _SERVER: dict[str, Any] = {
         "--datadir={directory}/data",
         "--port={port}",
         "--bind-address=127.0.0.1",
-        "--socket={directory}/s",
+        # In the directory of the data: a whole path for one may be too long.
+        "--socket=s",
         "--pid-file={directory}/pid",
         "--character-set-server=utf8mb4",
         # Debian's default of 128 MB is filled when the server starts.
