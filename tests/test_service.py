@@ -105,6 +105,13 @@ def test_the_layers_own_tests_pass_when_every_seed_is_deleted(render: Render, dr
     project.run("pytest", "-q", "tests/db")
 
 
+def test_its_tests_leave_the_database_of_dotenv_alone(render: Render) -> None:
+    project = render()
+    project[".env"] = "DATABASE_NAME=elsewhere/shop.db\n"
+    project.run("pytest", "-q", "tests/db/test_main.py", "tests/db/test_migrations.py")
+    assert not (project.root / "elsewhere").exists()
+
+
 @pytest.mark.parametrize("time", [_either(str(n), n, whole=n >= 5) for n in range(20)])
 def test_a_run_that_is_killed_leaves_neither_a_server_nor_a_file(
     render: Render, tmp_path: Path, time: int

@@ -47,6 +47,10 @@ def command(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Command:
+    # Its parts would lead elsewhere.
+    for part in ("HOST", "PORT", "USER", "PASSWORD", "NAME"):
+        monkeypatch.delenv(f"DATABASE_{part}", raising=False)
+    monkeypatch.setitem(db.DatabaseSettings.model_config, "env_file", None)
     url = fresh_database.settings.url.render_as_string(hide_password=False)
     monkeypatch.setenv("DATABASE_URL", url)
     return Command(monkeypatch, capsys)

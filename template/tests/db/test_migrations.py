@@ -91,6 +91,7 @@ async def tables(settings: db.DatabaseSettings) -> set[str]:
 async def test_processes_that_start_at_once_take_turns(
     config: Config, settings: db.DatabaseSettings
 ) -> None:
+    assert config.config_file_name
     url = settings.url.render_as_string(hide_password=False)
     environment = {name: x for name, x in os.environ.items() if not name.startswith("DATABASE_")}
     environment |= {"DATABASE_URL": url, "DATABASE_MIGRATION_URL": url}
@@ -100,6 +101,8 @@ async def test_processes_that_start_at_once_take_turns(
             sys.executable,
             *("-m", "alembic", "-c", str(config.config_file_name), "upgrade", "head"),
             env=environment,
+            # Where no .env says otherwise.
+            cwd=Path(config.config_file_name).parent,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
