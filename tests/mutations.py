@@ -821,6 +821,12 @@ MUTATIONS = [
         "tests/db/test_settings.py::test_the_words_of_a_providers_url_are_understood",
     ),
     Mutation(
+        "src/shop/db/settings.py",
+        'url.username not in (None, "", main.username)',
+        "url.username",
+        "tests/db/test_settings.py::test_a_url_that_names_the_same_user_takes_the_password_too",
+    ),
+    Mutation(
         "src/shop/db/__main__.py",
         "database.engine.execution_options(**dialect.AUTOCOMMIT).connect()",
         "database.engine.connect()",

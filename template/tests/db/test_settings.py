@@ -59,6 +59,15 @@ def test_migrations_connect_as_the_same_user(setenv: Callable[..., None]) -> Non
     assert Settings().migration_url == sa.make_url(f"{DRIVER}://me:x@direct/shop")
 
 
+def test_a_url_that_names_the_same_user_takes_the_password_too(
+    setenv: Callable[..., None],
+) -> None:
+    setenv(url=f"{DRIVER}://me@pooler/shop", password="x")
+    for given, taken in (("me", "me:x"), ("me:y", "me:y"), ("you", "you")):
+        setenv(migration_url=f"{DRIVER}://{given}@direct/shop")
+        assert Settings().migration_url == sa.make_url(f"{DRIVER}://{taken}@direct/shop")
+
+
 def test_an_empty_variable_is_none(setenv: Callable[..., None]) -> None:
     setenv(host="", port="", password="", tls="", pool_size="")
     assert Settings() == Settings.model_validate({})
