@@ -866,9 +866,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/dialect.py",
-        "    return str(Path(str(url.database)",
-        "    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)\n"
-        "    return str(Path(str(url.database)",
+        "    return str(Path(name)",
+        "    Path(name).parent.mkdir(parents=True, exist_ok=True)\n    return str(Path(name)",
         "tests/db/test_main.py::test_a_file_that_is_not_there_is_not_made",
     ),
     Mutation(

@@ -224,9 +224,9 @@ def test_a_url_without_a_database_is_refused(render: Render, driver: str) -> Non
     assert "s3cret" not in said
 
 
-@pytest.mark.parametrize("url", ["sqlite+aiosqlite://", "sqlite+aiosqlite:///:memory:"])
-def test_a_database_in_memory_is_refused(render: Render, url: str) -> None:
-    said = render().fail("python", "-c", USE, DATABASE_URL=url)
+@pytest.mark.parametrize("rest", ["", "/:memory:", "/file::memory:?cache=shared&uri=true"])
+def test_a_database_in_memory_is_refused(render: Render, rest: str) -> None:
+    said = render().fail("python", "-c", USE, DATABASE_URL=f"sqlite+aiosqlite://{rest}")
     assert "DATABASE_URL names no file: in memory all sessions would share one" in said
 
 

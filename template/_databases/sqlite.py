@@ -105,12 +105,13 @@ ADVICE = {
 
 def locate(url: sa.URL) -> str:
     """The file that a URL names. Raises ValueError for no file."""
-    if url.database in (None, "", ":memory:") or "mode=memory" in str(url):
+    name = str(url.database or "").removeprefix("file:")
+    if name in ("", ":memory:") or "mode=memory" in str(url):
         raise ValueError(
             "DATABASE_URL names no file: in memory all sessions would share one transaction."
             f" Write {DRIVER}:///path/to/file.db, in a temporary directory for tests."
         )
-    return str(Path(str(url.database).removeprefix("file:")).resolve())
+    return str(Path(name).resolve())
 
 
 def missing(url: sa.URL) -> str | None:
