@@ -1316,8 +1316,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/dialect.py",
-        'name = f"bulk rows {depth}"',
-        'name = f"bulk rows {depth > 0}"',
+        '"bulk rows {depth} ',
+        '"bulk rows {depth > 0} ',
         "tests/db/test_bulk.py::test_what_gives_the_rows_may_write_others",
         "psycopg",
     ),
@@ -1496,6 +1496,13 @@ MUTATIONS = [
         "except psycopg.DataError as error:",
         "tests/db/test_bulk.py::test_a_value_that_does_not_fit_is_told_as_a_flush_tells_it",
         "psycopg",
+    ),
+    Mutation(
+        "src/shop/db/dialect.py",
+        "crc32(table.fullname.encode())",
+        "crc32(b'')",
+        "tests/db/test_bulk.py::test_columns_of_the_same_name_may_be_of_other_types",
+        "asyncpg",
     ),
     Mutation(
         "src/shop/db/translation.py",

@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any
+from zlib import crc32
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -305,7 +306,9 @@ async def _staged(
     # What gives the rows may load others on the same connection, while this table is there.
     info = connection.info
     depth = info["stages"] = info.get("stages", 0) + 1
-    name = f"bulk rows {depth}"
+    # asyncpg remembers by its name of what types a table's columns are: those of other tables may be
+    # others, and a number that was sent as an integer be read as a float.
+    name = f"bulk rows {depth} {crc32(table.fullname.encode()):x}"
     last: tuple[sa.TableClause, Run, Sequence[str]] | None = None
     try:
         async for run, columns in runs:

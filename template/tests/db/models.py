@@ -59,6 +59,14 @@ class Member(db.BigIntKeyed, db.Timestamped, db.SoftDeletable, ProbeBase):
     notes: Mapped[db.JSONObject] = mapped_column(default=dict)
 
 
+class Leaflet(db.BigIntKeyed, ProbeBase):
+    """Numbers of another type than a book's, under the same name."""
+
+    __tablename__ = "probe_leaflets"
+
+    pages: Mapped[float]
+
+
 class Placement(ProbeBase):
     """A key of two columns."""
 

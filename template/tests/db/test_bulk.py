@@ -22,6 +22,7 @@ from .models import (
     Employee,
     Engineer,
     Folder,
+    Leaflet,
     Manager,
     Member,
     Person,
@@ -616,6 +617,17 @@ async def test_columns_may_have_names_and_expressions_of_their_own(session: Asyn
     rows = await session.execute(sa.text("SELECT * FROM bulk_rows ORDER BY 1"))
     assert [tuple(row) for row in rows] == [(1, "b!", "p"), (2, "c!", "q"), (3, "b!", "r")]
     assert [row.word for row in await secrets.find(order_by=Secret.id)] == ["b", "c", "b"]
+
+
+async def test_columns_of_the_same_name_may_be_of_other_types(session: AsyncSession) -> None:
+    author = await db.Repository[Author](session).create(email="ada")
+    book = await db.Repository[Book](session).create(author_id=author.id, title="a")
+    leaflet = await db.Repository[Leaflet](session).create(pages=1.5)
+
+    await db.Repository[Leaflet](session).update_rows([{"id": leaflet.id, "pages": 2.5}])
+    await db.Repository[Book](session).update_rows([{"id": book.id, "pages": 2}])
+
+    assert (leaflet.pages, book.pages) == (2.5, 2)
 
 
 async def test_what_gives_the_rows_may_write_others(session: AsyncSession) -> None:
