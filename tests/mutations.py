@@ -1504,6 +1504,29 @@ MUTATIONS = [
         "tests/db/test_bulk.py::test_columns_of_the_same_name_may_be_of_other_types",
         "asyncpg",
     ),
+    *(
+        Mutation(
+            "src/shop/db/dialect.py",
+            old,
+            new,
+            "tests/db/test_bulk.py::test_what_a_change_gives_is_not_made",
+            driver,
+        )
+        for old, new, driver in (
+            ("set_={**always, **values}", "set_={**values, **always}", "asyncpg"),
+            (".values({**always, **values})", ".values({**values, **always})", "asyncpg"),
+            (
+                "{**always, **{name: insert.inserted[name] for name in columns}}",
+                "{**{name: insert.inserted[name] for name in columns}, **always}",
+                "asyncmy",
+            ),
+            (
+                "{**always, **{name: insert.excluded[name] for name in columns}}",
+                "{**{name: insert.excluded[name] for name in columns}, **always}",
+                "aiosqlite",
+            ),
+        )
+    ),
     Mutation(
         "src/shop/db/translation.py",
         "(OverflowError, UnicodeEncodeError, TypeError)",

@@ -267,14 +267,15 @@ async def upsert_rows(
 ) -> None:
     """Insert runs of rows, or give these columns to the rows that are the same `on` these others.
 
-    `always` are values that any row gets that is there, if it meets `only`: others are left alone.
+    `always` are values that any row gets that is there, but for those that it is given, if it meets
+    `only`: others are left alone.
     """
     async for run, columns in runs:
         insert = mysql.insert(table)
         # Without a change the row is left as it is.
         changes: dict[str, Any] = {name: table.c[name] for name in on}
         if columns:
-            changes = {**{name: insert.inserted[name] for name in columns}, **always}
+            changes = {**always, **{name: insert.inserted[name] for name in columns}}
         if only:
             met = sa.and_(*only)
             changes = {name: sa.case((met, x), else_=table.c[name]) for name, x in changes.items()}
@@ -330,7 +331,8 @@ async def update_rows(
 ) -> int:
     """Give these columns of runs to the rows that are the same in the others; how many were.
 
-    `always` are values that each of them gets; those that do not meet `only` are left alone.
+    `always` are values that each of them gets, but for those that it is given; those that do not
+    meet `only` are left alone.
     """
     count = 0
     async for run, columns in runs:
@@ -338,8 +340,8 @@ async def update_rows(
         # A name for each place: the key is looked for, and may be among what is set.
         at = {name: f"at_{name}" for name in same}
         changes: dict[str, object] = {
-            **{name: sa.bindparam(name, type_=table.c[name].type) for name in columns},
             **always,
+            **{name: sa.bindparam(name, type_=table.c[name].type) for name in columns},
         }
         where = [table.c[name] == sa.bindparam(at[name]) for name in same]
         met = [_written_out(x, connection.dialect) for x in only]

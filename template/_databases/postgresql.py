@@ -250,7 +250,8 @@ async def upsert_rows(
 ) -> None:
     """Insert runs of rows, or give these columns to the rows that are the same `on` these others.
 
-    `always` are values that any row gets that is there, if it meets `only`: others are left alone.
+    `always` are values that any row gets that is there, but for those that it is given, if it meets
+    `only`: others are left alone.
     """
     same, unique = [table.c[name] for name in on], _unique(table, on)
     options: Mapping[str, Any] = unique.dialect_options["postgresql"] if unique is not None else {}
@@ -267,7 +268,7 @@ async def upsert_rows(
             target: dict[str, Any] = {"index_elements": same, "index_where": options.get("where")}
             if columns:
                 insert = insert.on_conflict_do_update(
-                    **target, set_={**values, **always}, where=sa.and_(*only) if only else None
+                    **target, set_={**always, **values}, where=sa.and_(*only) if only else None
                 )
             else:
                 insert = insert.on_conflict_do_nothing(**target)
@@ -284,7 +285,8 @@ async def update_rows(
 ) -> int:
     """Give these columns of runs to the rows that are the same in the others; how many were.
 
-    `always` are values that each of them gets; those that do not meet `only` are left alone.
+    `always` are values that each of them gets, but for those that it is given; those that do not
+    meet `only` are left alone.
     """
     count = 0
     async with aclosing(_staged(connection, table, runs)) as stages:
@@ -292,7 +294,7 @@ async def update_rows(
             new = _newest(stage, run, [*table.primary_key]).subquery()
             values: dict[str, object] = {name: new.c[table.c[name].name] for name in columns}
             same = [c == new.c[c.name] for c in run.columns if c.key not in columns]
-            statement = sa.update(table).where(*same, *only).values({**values, **always})
+            statement = sa.update(table).where(*same, *only).values({**always, **values})
             count += (await connection.execute(statement)).rowcount
     return count
 

@@ -208,12 +208,13 @@ async def upsert_rows(
 ) -> None:
     """Insert runs of rows, or give these columns to the rows that are the same `on` these others.
 
-    `always` are values that any row gets that is there, if it meets `only`: others are left alone.
+    `always` are values that any row gets that is there, but for those that it is given, if it meets
+    `only`: others are left alone.
     """
     same, where = [table.c[name] for name in on], _condition(table, on)
     async for run, columns in runs:
         insert = sqlite.insert(table)
-        changes: dict[str, object] = {**{name: insert.excluded[name] for name in columns}, **always}
+        changes: dict[str, object] = {**always, **{name: insert.excluded[name] for name in columns}}
         if columns:
             statement = insert.on_conflict_do_update(
                 index_elements=same,
@@ -237,7 +238,8 @@ async def update_rows(
 ) -> int:
     """Give these columns of runs to the rows that are the same in the others; how many were.
 
-    `always` are values that each of them gets; those that do not meet `only` are left alone.
+    `always` are values that each of them gets, but for those that it is given; those that do not
+    meet `only` are left alone.
     """
     count = 0
     async for run, columns in runs:
@@ -245,8 +247,8 @@ async def update_rows(
         # A name for each place: the key is looked for, and may be among what is set.
         at = {name: f"at_{name}" for name in same}
         changes: dict[str, object] = {
-            **{name: sa.bindparam(name, type_=table.c[name].type) for name in columns},
             **always,
+            **{name: sa.bindparam(name, type_=table.c[name].type) for name in columns},
         }
         where = [table.c[name] == sa.bindparam(at[name]) for name in same]
         statement = sa.update(table).where(*where, *map(_spelled_out, only)).values(changes)

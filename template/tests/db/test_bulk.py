@@ -349,6 +349,18 @@ async def test_rows_are_changed_by_their_keys(session: AsyncSession) -> None:
         await samples.update_many(keys)
 
 
+async def test_what_a_change_gives_is_not_made(session: AsyncSession) -> None:
+    samples, moment = Samples(session), datetime(2020, 1, 1, tzinfo=UTC)
+    made = await samples.create_many(codes(3))
+
+    await samples.upsert_many([{"code": "000000", "stamped": moment}], on=["code"])
+    await samples.update_rows([{"id": made[1].id, "stamped": moment}])
+    await samples.update_many([made[2].id], stamped=moment)
+
+    session.expunge_all()
+    assert {row.stamped for row in await samples.find()} == {moment}
+
+
 async def test_each_row_gets_its_own_values(session: AsyncSession) -> None:
     samples = Samples(session)
     made = await samples.create_many(codes(MANY))
