@@ -1527,6 +1527,16 @@ MUTATIONS = [
             ),
         )
     ),
+    *(
+        Mutation(
+            "src/shop/db/dialect.py",
+            """f"at_{name}_{'_'.join(table.c.keys())}\"""",
+            'f"at_{name}"',
+            "tests/db/test_bulk.py::test_a_key_is_not_taken_for_a_value",
+            driver,
+        )
+        for driver in ("aiosqlite", "asyncmy")
+    ),
     Mutation(
         "src/shop/db/translation.py",
         "(OverflowError, UnicodeEncodeError, TypeError)",

@@ -65,6 +65,7 @@ class Leaflet(db.BigIntKeyed, ProbeBase):
     __tablename__ = "probe_leaflets"
 
     pages: Mapped[float]
+    at_id: Mapped[int] = mapped_column(default=0)
 
 
 class Placement(ProbeBase):

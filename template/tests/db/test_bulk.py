@@ -394,6 +394,15 @@ async def test_rows_of_their_own_values_take_what_may_be_written(session: AsyncS
     assert (row.text, row.number, row.version) == ("b", None, 2)
 
 
+async def test_a_key_is_not_taken_for_a_value(session: AsyncSession) -> None:
+    leaflets = db.Repository[Leaflet](session)
+    one, two = await leaflets.create_many([{"pages": 1.0}, {"pages": 2.0}])
+
+    await leaflets.update_rows([{"id": one.id, "at_id": two.id}])
+
+    assert (one.at_id, two.at_id) == (two.id, 0)
+
+
 async def test_a_row_that_changed_since_it_was_read_is_stale(session: AsyncSession) -> None:
     samples = Samples(session)
     made = await samples.create_many(codes(10))
