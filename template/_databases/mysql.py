@@ -14,7 +14,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.sql.visitors import replacement_traverse
+from sqlalchemy.sql import visitors
 
 from . import driver
 from .rows import Run
@@ -279,8 +279,11 @@ async def upsert_rows(
         if only:
             met = sa.and_(*only)
             changes = {name: sa.case((met, x), else_=table.c[name]) for name, x in changes.items()}
+            # What is set counts for what is set after it: what `only` is about comes last.
+            asked = {x.key for x in visitors.iterate(met) if isinstance(x, sa.Column)}
+            changes = dict(sorted(changes.items(), key=lambda change: change[0] in asked))
         changes = {name: _written_out(x, connection.dialect) for name, x in changes.items()}
-        statement = insert.on_duplicate_key_update(changes)
+        statement = insert.on_duplicate_key_update([*changes.items()])
         # For many rows asyncmy sends what follows VALUES as it is: each % of it doubled.
         alone = "%%" in str(statement.compile(dialect=connection.dialect))
         for batch in run.batches:
@@ -317,7 +320,7 @@ def _written_out(clause: sa.ColumnElement[Any], dialect: sa.Dialect) -> sa.Colum
         return sa.literal_column(texts if several is None else f"({texts})")
 
     # What the visitor gives is of no type.
-    written: sa.ColumnElement[Any] = replacement_traverse(clause, {}, replace)
+    written: sa.ColumnElement[Any] = visitors.replacement_traverse(clause, {}, replace)
     return written
 
 

@@ -526,6 +526,22 @@ async def test_rows_that_a_repository_does_not_see_are_left_alone(session: Async
     assert [row.is_deleted for row in made] == seen
 
 
+async def test_a_change_may_take_a_row_out_of_a_repository(session: AsyncSession) -> None:
+    class Few(db.Repository[Sample]):
+        def statement(self) -> sa.Select[Sample]:
+            return super().statement().where(Sample.number < 5)
+
+    samples = Samples(session)
+    await samples.insert_many([{"code": "a", "number": 1}, {"code": "b", "number": 6}])
+
+    rows = [{"code": code, "number": 7, "small": 7, "text": "new"} for code in "ab"]
+    await Few(session).upsert_many(rows, on=["code"])
+
+    found = await samples.find(order_by=Sample.code)
+    assert [(x.number, x.small, x.text) for x in found] == [(7, 7, "new"), (6, None, None)]
+    assert [x.version for x in found] == [2, 1]
+
+
 async def test_a_percent_sign_of_a_statement_is_one(session: AsyncSession) -> None:
     class Full(db.Repository[Member]):
         def statement(self) -> sa.Select[Member]:
