@@ -1545,6 +1545,18 @@ MUTATIONS = [
         "asyncmy",
     ),
     Mutation(
+        "src/shop/db/repository.py",
+        "        await self.session.flush()\n        self.session.expire(row, relationships)\n",
+        "        self.session.expire(row, relationships)\n",
+        "tests/db/test_repository.py::test_what_was_not_written_yet_is_loaded_too",
+    ),
+    Mutation(
+        "src/shop/db/repository.py",
+        "if row not in rows.unique():",
+        "if row in rows.unique() and row is None:",
+        "tests/db/test_repository.py::test_nothing_is_loaded_for_a_row_that_is_not_seen",
+    ),
+    Mutation(
         "src/shop/db/translation.py",
         "(OverflowError, UnicodeEncodeError, TypeError)",
         "(OverflowError, UnicodeEncodeError)",

@@ -66,6 +66,9 @@ class Leaflet(db.BigIntKeyed, ProbeBase):
 
     pages: Mapped[float]
     at_id: Mapped[int] = mapped_column(default=0)
+    book_id: Mapped[int | None] = mapped_column(sa.ForeignKey(Book.id))
+
+    book: Mapped[Book | None] = relationship(lazy="raise")
 
 
 class Placement(ProbeBase):

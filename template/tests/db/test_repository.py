@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload, selectinload
 
 from . import db, testing
-from .models import Author, Book, Placement, Student
+from .models import Author, Book, Leaflet, Placement, Student
 
 
 class Authors(db.Repository[Author]):
@@ -212,6 +212,28 @@ async def test_a_relationship_is_loaded_when_it_is_asked_for(session: AsyncSessi
     await Authors(session).load(ada, "books")
 
     assert [book.title for book in ada.books] == ["First"]
+
+
+async def test_what_was_not_written_yet_is_loaded_too(session: AsyncSession) -> None:
+    leaflets = db.Repository[Leaflet](session)
+    (ada,) = await add_authors(session, "ada")
+    book = await db.Repository[Book](session).create(author_id=ada.id, title="First")
+    leaflet = await leaflets.create(pages=1.0)
+    await leaflets.load(leaflet, "book")
+
+    leaflet.book = book
+    await leaflets.load(leaflet, "book")
+
+    assert leaflet.book is book
+
+
+async def test_nothing_is_loaded_for_a_row_that_is_not_seen(session: AsyncSession) -> None:
+    authors = Authors(session)
+    (ada,) = await add_authors(session, "ada")
+    await authors.delete(ada)
+    with pytest.raises(db.NotFound):
+        await authors.load(ada, "books")
+    assert (await authors.with_deleted().load(ada, "books")).books == []
 
 
 async def test_what_is_no_relationship_is_not_loaded(session: AsyncSession) -> None:

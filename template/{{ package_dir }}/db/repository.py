@@ -10,7 +10,7 @@ from sqlalchemy.orm import selectinload
 from sqlalchemy.orm.interfaces import ORMOption
 
 from .bulk import Bulk
-from .errors import UnknownField
+from .errors import NotFound, UnknownField
 from .mixins import SoftDeletable
 from .pagination import Column, rows_after
 from .reading import Criterion, M, Ordering, at_least, columns_of, key_of
@@ -83,14 +83,20 @@ class Repository(Bulk[M]):
     async def load(self, row: M, *relationships: str) -> M:
         """Load these relationships of a row in hand, anew if they were loaded before.
 
-        Raises UnknownField for a name that is no relationship's.
+        Raises UnknownField for a name that is no relationship's, NotFound for a row that this
+        repository does not see.
         """
         known = sa.inspect(self.model).relationships.keys()
         if unknown := set(relationships).difference(known):
             raise UnknownField(self.model, unknown, known)
+        # A change of them that is not written yet would be lost.
+        await self.session.flush()
         self.session.expire(row, relationships)
         options = [selectinload(getattr(self.model, name)) for name in relationships]
-        await self.session.scalars(self._select(self._has_key([key_of(row)]), options=options))
+        key = key_of(row)
+        rows = await self.session.scalars(self._select(self._has_key([key]), options=options))
+        if row not in rows.unique():
+            raise NotFound(self.model, key)
         return row
 
     async def create(self, **values: object) -> M:
