@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
-from . import db
+from . import cursors, db
 from .models import Author, Book, Colour, Sample, Shelf, Size
 
 
@@ -169,6 +169,22 @@ async def test_a_cursor_of_anything_else_is_refused(samples: Samples) -> None:
             await samples.cursor_page(sort=sort, cursor=cursor)
     with pytest.raises(db.InvalidCursor):
         await books.cursor_page(cursor=(await samples.cursor_page(size=4)).next)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *([], [1, 2, 3], [None, None], [[1], [2]]),
+        *([["q", "x"], 1], [["t", "x"], 1], [["n", "x"], 1]),
+    ],
+    ids=str,
+)
+async def test_a_cursor_that_was_not_made_here_is_refused(
+    samples: Samples, values: Sequence[object]
+) -> None:
+    cursor = cursors.Cursor(values, backwards=False).encode(Sample, ("code",))
+    with pytest.raises(db.InvalidCursor, match="not made here"):
+        await samples.cursor_page(sort=("code",), cursor=cursor)
 
 
 async def test_only_what_is_listed_can_be_sorted_by(samples: Samples) -> None:

@@ -47,8 +47,12 @@ class Cursor:
                 f"this is no cursor of {model.__name__} sorted by {', '.join(sort) or 'its key'}:"
                 " begin at the first page"
             )
-        backwards, values = json.loads(text)
-        return Cursor(None if values is None else [_unpack(x) for x in values], backwards)
+        try:
+            backwards, values = json.loads(text)
+            return Cursor(None if values is None else [_unpack(x) for x in values], backwards)
+        except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+            # The digest is no secret: it only tells mistakes from cursors.
+            raise InvalidCursor("this cursor was not made here") from error
 
 
 _DIGEST_SIZE = 9
@@ -91,5 +95,7 @@ def _unpack(value: object) -> object:
     match value:
         case [str(letter), str(text)]:
             return _TYPES[letter][1](text)
-        case _:
+        case str() | int() | float() | None:
             return value
+        case _:
+            raise ValueError("no value of a column")

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapper, QueryableAttribute
 
 from . import dialect
 from .cursors import Cursor, can_keep
-from .errors import UnknownField
+from .errors import InvalidCursor, UnknownField
 
 M = TypeVar("M")
 T = TypeVar("T")
@@ -205,6 +205,17 @@ def refuse_unkept(orders: Orders) -> None:
             f"a cursor cannot keep {', '.join(map(str, unkept))}: sort by something of another type,"
             " such as sa.cast(column, sa.String)"
         )
+
+
+def refuse_misfit(place: Cursor, orders: Orders) -> None:
+    """Raise InvalidCursor for a place that no row of these orders has."""
+    if place.values is None:
+        return
+    nullable = [order.nullable for order in orders]
+    if len(place.values) != len(nullable) or any(
+        value is None and not may_be for value, may_be in zip(place.values, nullable, strict=True)
+    ):
+        raise InvalidCursor("this cursor was not made here")
 
 
 async def fetch_page(

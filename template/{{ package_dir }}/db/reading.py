@@ -33,6 +33,7 @@ from .pagination import (
     fetch_page,
     in_order,
     key_attributes,
+    refuse_misfit,
     refuse_unkept,
     sort_orders,
 )
@@ -207,6 +208,7 @@ class Reading(Generic[M]):
         orders = self._orders(sort)
         refuse_unkept(orders)
         place = Cursor.decode(cursor, self.model, sort)
+        refuse_misfit(place, orders)
         statement = self._select(*where, options=options)
         rows, after, before = await fetch_page(place, self.session, statement, orders, size)
         return CursorPage(
