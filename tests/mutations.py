@@ -1573,6 +1573,13 @@ MUTATIONS = [
         )
     ),
     Mutation(
+        "src/shop/schemas.py",
+        "TagNames = Annotated[list[TagName], Field(max_length=20)]",
+        "TagNames = list[TagName]",
+        "tests/api/test_posts.py::test_the_tags_of_a_post_are_replaced",
+        "asyncpg",
+    ),
+    Mutation(
         "src/shop/db/translation.py",
         "(OverflowError, UnicodeEncodeError, TypeError)",
         "(OverflowError, UnicodeEncodeError)",

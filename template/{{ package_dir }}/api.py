@@ -13,6 +13,7 @@ from .schemas import (
     PostResponse,
     PostUpdate,
     TagName,
+    TagNames,
     TagResponse,
     UserCreate,
     UserResponse,
@@ -109,7 +110,7 @@ async def update_post(session: DbSession, key: PathKey, change: PostUpdate) -> P
 
 
 @router.put("/posts/{key}/tags", tags=["posts"])
-async def set_tags(session: DbSession, key: PathKey, names: list[TagName]) -> PostResponse:
+async def set_tags(session: DbSession, key: PathKey, names: TagNames) -> PostResponse:
     return await service.set_tags(session, key, names)
 
 

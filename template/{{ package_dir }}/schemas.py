@@ -18,6 +18,7 @@ Email = Annotated[
     StringConstraints(to_lower=True, max_length=320, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$"),
 ]
 TagName = Annotated[Line, StringConstraints(to_lower=True, max_length=50)]
+TagNames = Annotated[list[TagName], Field(max_length=20)]
 
 
 class Input(BaseModel):
@@ -61,7 +62,7 @@ class PostCreate(Input):
     title: Annotated[Line, Field(max_length=200)]
     body: Text
     status: PostStatus = PostStatus.DRAFT
-    tags: Annotated[list[TagName], Field(max_length=20)] = []
+    tags: TagNames = []
 
 
 class PostUpdate(Input):
