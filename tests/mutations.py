@@ -1418,7 +1418,7 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/pagination.py",
-        "return sa.type_coerce(self.column, sa.String()) if is_enum else self.column",
+        "return sa.type_coerce(self.column, sa.String())",
         "return self.column",
         "tests/db/test_pages.py::test_rows_are_walked_by_a_key_that_is_an_enum",
     ),
@@ -1578,6 +1578,16 @@ MUTATIONS = [
         "TagNames = list[TagName]",
         "tests/api/test_posts.py::test_the_tags_of_a_post_are_replaced",
         "asyncpg",
+    ),
+    *(
+        Mutation(
+            "src/shop/db/pagination.py",
+            "return sa.cast(self.column, sa.Double)\n",
+            "return self.column\n",
+            "tests/db/test_pages.py::test_rows_are_walked_by_a_short_float",
+            driver,
+        )
+        for driver in ("psycopg", "asyncmy")
     ),
     Mutation(
         "src/shop/db/translation.py",

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
 from . import cursors, db
-from .models import Author, Book, Colour, Sample, Shelf, Size
+from .models import Author, Book, Colour, Leaflet, Sample, Shelf, Size
 
 
 class Samples(db.Repository[Sample]):
@@ -231,6 +231,22 @@ async def test_rows_joined_to_a_collection_come_once(session: AsyncSession) -> N
     assert [len(author.books) for author in (*page.items, *rest.items)] == [2, 2, 2]
     assert len((await authors.page(size=2, options=options)).items) == 2
     assert len(await authors.find(options=options)) == 3
+
+
+async def test_rows_are_walked_by_a_short_float(session: AsyncSession) -> None:
+    class Leaflets(db.Repository[Leaflet]):
+        sortable = {"weight": Leaflet.weight}
+
+    leaflets = Leaflets(session)
+    made = await leaflets.create_many({"pages": 1.0, "weight": n / 10} for n in (1, 1, 7, 7))
+    found = list[Leaflet]()
+    cursor: str | None = None
+    for _ in made:
+        page = await leaflets.cursor_page(size=1, sort=("weight",), cursor=cursor)
+        found += page.items
+        cursor = page.next
+    assert found == made
+    assert cursor is None
 
 
 async def test_one_string_is_no_list_of_names(samples: Samples) -> None:

@@ -63,8 +63,13 @@ class Order:
     @property
     def shown(self) -> sa.ColumnElement[object]:
         """The column as a cursor keeps it: an Enum by the text that the database has."""
-        is_enum = isinstance(self.column.type, sa.Enum)
-        return sa.type_coerce(self.column, sa.String()) if is_enum else self.column
+        kind = self.column.type
+        if isinstance(kind, sa.Float) and not isinstance(kind, sa.Double):
+            # The few digits that are shown of a short float are another number than the column's.
+            return sa.cast(self.column, sa.Double)
+        if isinstance(kind, sa.Enum):
+            return sa.type_coerce(self.column, sa.String())
+        return self.column
 
     def clauses(self) -> Sequence[sa.ColumnElement[object]]:
         return dialect.order_by(self.column, descending=self.descending, nullable=self.nullable)
