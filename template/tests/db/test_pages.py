@@ -249,6 +249,21 @@ async def test_rows_are_walked_by_a_short_float(session: AsyncSession) -> None:
     assert cursor is None
 
 
+async def test_rows_that_a_join_finds_twice_come_once(session: AsyncSession) -> None:
+    class Written(db.Repository[Author]):
+        def statement(self) -> sa.Select[Author]:
+            return super().statement().join(Author.books)
+
+    authors, books = Written(session), db.Repository[Book](session)
+    for name in ("ada", "bob", "eve"):
+        author = await authors.create(email=name)
+        await books.create_many({"author_id": author.id, "title": title} for title in "abc")
+
+    batches = [[author.email for author in batch] async for batch in authors.batches(size=2)]
+
+    assert batches == [["ada"], ["bob"], ["eve"]]
+
+
 async def test_one_string_is_no_list_of_names(samples: Samples) -> None:
     with pytest.raises(TypeError, match="several names"):
         await samples.page(sort="code")

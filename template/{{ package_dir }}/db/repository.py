@@ -76,9 +76,8 @@ class Repository(Bulk[M]):
             if last is None:
                 return
             [part], parameters = rows_after(orders, last)
+            # A last one may be short for a row that a join finds twice.
             yield batch
-            if len(batch) < size:
-                return
 
     async def load(self, row: M, *relationships: str) -> M:
         """Load these relationships of a row in hand, anew if they were loaded before.
