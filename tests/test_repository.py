@@ -23,7 +23,7 @@ BUDGETS = {
     "driver.py": 185,
     "engine.py": 175,
     "errors.py": 185,
-    "factory.py": 110,
+    "factory.py": 115,
     "fastapi.py": 165,
     "guard.py": 70,
     "health.py": 80,

@@ -81,6 +81,20 @@ class Placement(ProbeBase):
     place: Mapped[int] = mapped_column(primary_key=True)
     price: Mapped[Decimal]
 
+    visits: Mapped[list["Visit"]] = relationship(lazy="raise")
+
+
+class Visit(db.BigIntKeyed, ProbeBase):
+    """A foreign key of two columns."""
+
+    __tablename__ = "probe_visits"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(["shelf", "place"], [Placement.shelf, Placement.place]),
+    )
+
+    shelf: Mapped[str] = mapped_column(sa.String(20))
+    place: Mapped[int]
+
 
 class Review(ProbeBase):
     """A key in another order than the table's columns."""

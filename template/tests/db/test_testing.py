@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import db, factory, querylog, testing
-from .models import Author, Book, Person, Placement, Student
+from .models import Author, Book, Person, Placement, Student, Visit
 
 
 async def _emails(database: db.Database) -> list[str]:
@@ -112,6 +112,13 @@ async def test_a_row_is_made_of_any_mapping(make: factory.Make) -> None:
     assert (student.kind, student.password) == ("student", "hash of secret")
     assert student.sleeps.total_seconds() > 0
     assert (await make(Person)).name != student.name
+
+
+async def test_a_row_is_made_for_one_whose_key_has_several_columns(make: factory.Make) -> None:
+    await make(Placement)
+    visit = await make(Visit)
+    placement = await make(Placement, visits=[visit])
+    assert (visit.shelf, visit.place) == (placement.shelf, placement.place)
 
 
 @pytest.mark.asyncio(loop_scope="function")

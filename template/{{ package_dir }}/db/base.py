@@ -68,6 +68,10 @@ class ExactDecimal(TypeDecorator[Decimal]):
         super().__init__(precision, scale, asdecimal=NATIVE_DECIMAL)
         self.precision, self.scale = precision, scale
 
+    @property
+    def python_type(self) -> type[Decimal]:
+        return Decimal
+
     def process_bind_param(self, value: Decimal | None, dialect: sa.Dialect) -> Decimal | None:
         if value is None:
             return None

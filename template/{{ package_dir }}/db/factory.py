@@ -14,8 +14,11 @@ from sqlalchemy.orm import (
     DeclarativeBase,
     Mapper,
     MapperProperty,
+    RelationshipDirection,
     RelationshipProperty,
 )
+
+from .base import ExactDecimal
 
 M = TypeVar("M", bound=DeclarativeBase)
 
@@ -34,22 +37,31 @@ class Make:
         mapper = sa.inspect(model)
         stated = {column for name in values for column in _columns(mapper.attrs.get(name))}
         made: dict[str, object] = {}
+        parents: dict[object, DeclarativeBase] = {}
         for attribute in mapper.column_attrs:
             columns = [column for column in attribute.columns if isinstance(column, sa.Column)]
             needed = columns and all(_is_required(mapper, column) for column in columns)
             if needed and stated.isdisjoint(columns):
                 # Of a class that inherits the last is its base's.
-                made[attribute.key] = await self._value(mapper, columns[-1])
+                made[attribute.key] = await self._value(mapper, columns[-1], parents)
         row = model(**made | values)
         self._session.add(row)
         await self._session.flush()
         return row
 
-    async def _value(self, mapper: Mapper[Any], column: sa.Column[Any]) -> object:
+    async def _value(
+        self,
+        mapper: Mapper[Any],
+        column: sa.Column[Any],
+        parents: dict[object, DeclarativeBase],
+    ) -> object:
         for key in column.foreign_keys:
             for other in mapper.registry.mappers:
                 if other.local_table is key.column.table:
-                    parent = await self(other.class_)
+                    # The columns of one foreign key refer to one row.
+                    if key.constraint not in parents:
+                        parents[key.constraint] = await self(other.class_)
+                    parent = parents[key.constraint]
                     return getattr(parent, other.get_property_by_column(key.column).key)
         try:
             return _sample(column, next(self._numbers))
@@ -60,14 +72,16 @@ class Make:
 def _columns(attribute: MapperProperty[Any] | None) -> Iterable[sa.ColumnElement[Any]]:
     """The columns that a value of this attribute fills."""
     if isinstance(attribute, RelationshipProperty):
-        return attribute.local_columns
+        # Rows that refer to this one give it nothing.
+        refers = attribute.direction is RelationshipDirection.MANYTOONE
+        return attribute.local_columns if refers else ()
     return attribute.columns if isinstance(attribute, ColumnProperty) else ()
 
 
 def _sample(column: sa.Column[Any], number: int) -> object:
     kind: Any = column.type
-    # SQLAlchemy's own one of a timestamp tells its type by itself.
-    while isinstance(kind, sa.TypeDecorator) and not isinstance(kind, sa.Interval):
+    # These tell their type by themselves: the one below may be a timestamp, or a float.
+    while isinstance(kind, sa.TypeDecorator) and not isinstance(kind, sa.Interval | ExactDecimal):
         kind = kind.impl_instance
     if isinstance(kind, sa.Enum):
         return next(iter(kind.enum_class or kind.enums))
