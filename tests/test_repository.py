@@ -73,7 +73,7 @@ def test_every_module_of_the_layer_keeps_its_size() -> None:
     sizes = {name: lines(file) for name, file in sources.items()}
     assert sizes.keys() <= BUDGETS.keys(), "a new module needs a budget"
     assert {name: size for name, size in sizes.items() if size > BUDGETS[name]} == {}
-    assert sum(sizes.values()) <= 5390
+    assert sum(sizes.values()) <= 5445
 
 
 def lines(file: Path) -> int:
