@@ -1530,7 +1530,7 @@ MUTATIONS = [
     *(
         Mutation(
             "src/shop/db/dialect.py",
-            """f"at_{name}_{'_'.join(table.c.keys())}\"""",
+            'f"{max(table.c.keys(), key=len)}_{name}"',
             'f"at_{name}"',
             "tests/db/test_bulk.py::test_a_key_is_not_taken_for_a_value",
             driver,
@@ -1605,7 +1605,7 @@ MUTATIONS = [
         for old, new in (
             ("if key.constraint not in parents:", "if key is not parents:"),
             ("isinstance(kind, sa.Interval | ExactDecimal)", "isinstance(kind, sa.Interval)"),
-            ("return attribute.local_columns if refers", "return attribute.local_columns if attribute"),
+            ("local_columns if refers else", "local_columns if attribute else"),
         )
     ),
     Mutation(

@@ -340,9 +340,8 @@ async def update_rows(
     count = 0
     async for run, columns in runs:
         same = [column.key for column in run.columns if column.key not in columns]
-        # A name for each place, which is no column's: the key is looked for, and what is given under
-        # a column's name is set.
-        at = {name: f"at_{name}_{'_'.join(table.c.keys())}" for name in same}
+        # Under its own name a column is given its value: the key is looked for under no column's.
+        at = {name: f"{max(table.c.keys(), key=len)}_{name}" for name in same}
         changes: dict[str, object] = {
             **always,
             **{name: sa.bindparam(name, type_=table.c[name].type) for name in columns},

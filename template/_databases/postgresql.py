@@ -308,8 +308,8 @@ async def _staged(
     # What gives the rows may load others on the same connection, while this table is there.
     info = connection.info
     depth = info["stages"] = info.get("stages", 0) + 1
-    # asyncpg remembers by its name of what types a table's columns are: those of other tables may be
-    # others, and a number that was sent as an integer be read as a float.
+    # By its name asyncpg remembers the types of a table's columns. Under one name for all, a number
+    # that was sent as an integer was read as a float.
     name = f"bulk rows {depth} {crc32(table.fullname.encode()):x}"
     last: tuple[sa.TableClause, Run, Sequence[str]] | None = None
     try:
