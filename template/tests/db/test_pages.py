@@ -264,6 +264,27 @@ async def test_rows_that_a_join_finds_twice_come_once(session: AsyncSession) -> 
     assert batches == [["ada"], ["bob"], ["eve"]]
 
 
+async def test_rows_that_a_join_finds_twice_are_counted_once_if_distinct(
+    session: AsyncSession,
+) -> None:
+    class Written(db.Repository[Author]):
+        sortable = {"email": Author.email}
+
+        def statement(self) -> sa.Select[Author]:
+            return super().statement().join(Author.books).distinct()
+
+    authors, books = Written(session), db.Repository[Book](session)
+    for name in ("ada", "bob", "eve"):
+        author = await authors.create(email=name)
+        await books.create_many({"author_id": author.id, "title": title} for title in "abc")
+
+    first = await authors.cursor_page(size=2, sort=("-email",))
+    second = await authors.cursor_page(size=2, sort=("-email",), cursor=first.next)
+    assert [x.email for x in (*first.items, *second.items)] == ["eve", "bob", "ada"]
+    assert second.next is None
+    assert (await authors.page(size=2)).total == await authors.count() == 3
+
+
 async def test_one_string_is_no_list_of_names(samples: Samples) -> None:
     with pytest.raises(TypeError, match="several names"):
         await samples.page(sort="code")

@@ -76,7 +76,10 @@ class Reading(Generic[M]):
         return model
 
     def statement(self) -> sa.Select[M]:
-        """What every read starts from: override it to put a filter on all of them."""
+        """What every read starts from: override it to put a filter on all of them.
+
+        A join that may find a row several times needs `.distinct()`: pages count what it finds.
+        """
         return _statement(self.model)
 
     def with_deleted(self) -> Self:
