@@ -96,8 +96,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/testing.py",
-        "        self._slots = asyncio.Semaphore(1)\n",
-        "",
+        "asyncio.Semaphore(1)",
+        "asyncio.Semaphore(2)",
         "tests/db/test_testing.py::test_works_of_gather_take_turns",
         "asyncpg",
     ),
@@ -780,6 +780,12 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/bulk.py",
+        "shown = [x for x in attributes if x.deferred and x.key not in unloaded]",
+        "shown = [x for x in attributes if x.key in unloaded]",
+        "tests/db/test_bulk.py::test_a_deferred_column_in_hand_follows",
+    ),
+    Mutation(
+        "src/shop/db/bulk.py",
         "where(*self._criteria(), *where)",
         "where(*self._criteria())",
         "tests/db/test_soft_delete.py::test_it_is_deleted_once",
@@ -1291,7 +1297,7 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/bulk.py",
-        "self.session.expire(row, sa.inspect(self.model).column_attrs.keys())",
+        "self.session.expire(row, attributes.keys())",
         "assert row in self.session",
         "tests/db/test_bulk.py::test_a_row_in_hand_holds_what_the_database_does",
     ),

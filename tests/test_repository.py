@@ -16,7 +16,7 @@ BUDGETS = {
     "__init__.py": 95,
     "__main__.py": 160,
     "base.py": 130,
-    "bulk.py": 320,
+    "bulk.py": 325,
     "cursors.py": 105,
     "database.py": 299,
     "dialect.py": 450,
@@ -73,7 +73,7 @@ def test_every_module_of_the_layer_keeps_its_size() -> None:
     sizes = {name: lines(file) for name, file in sources.items()}
     assert sizes.keys() <= BUDGETS.keys(), "a new module needs a budget"
     assert {name: size for name, size in sizes.items() if size > BUDGETS[name]} == {}
-    assert sum(sizes.values()) <= 5445
+    assert sum(sizes.values()) <= 5450
 
 
 def lines(file: Path) -> int:

@@ -67,6 +67,7 @@ class Leaflet(db.BigIntKeyed, ProbeBase):
     pages: Mapped[float]
     at_id: Mapped[int] = mapped_column(default=0)
     weight: Mapped[float] = mapped_column(sa.Float(24), default=0.1)
+    story: Mapped[str | None] = mapped_column(sa.Text, deferred=True)
     book_id: Mapped[int | None] = mapped_column(sa.ForeignKey(Book.id))
 
     book: Mapped[Book | None] = relationship(lazy="raise")

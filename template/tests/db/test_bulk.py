@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import undefer
 
 from . import db
 from .models import (
@@ -401,6 +402,18 @@ async def test_a_key_is_not_taken_for_a_value(session: AsyncSession) -> None:
     await leaflets.update_rows([{"id": one.id, "at_id": two.id}])
 
     assert (one.at_id, two.at_id) == (two.id, 0)
+
+
+async def test_a_deferred_column_in_hand_follows(session: AsyncSession) -> None:
+    leaflets = db.Repository[Leaflet](session)
+    made = await leaflets.create_many([{"pages": 1.0, "story": "old"}])
+    session.expunge_all()
+    (row,) = await leaflets.find(options=[undefer(Leaflet.story)])
+
+    await leaflets.update_many([made[0].id], story="new")
+    assert row.story == "new"
+    await leaflets.update_rows([{"id": row.id, "story": "newer"}])
+    assert row.story == "newer"
 
 
 async def test_a_row_that_changed_since_it_was_read_is_stale(session: AsyncSession) -> None:

@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.exc import InvalidRequestError, ResourceClosedError
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, undefer
+from sqlalchemy.orm.interfaces import ORMOption
 
 from . import dialect, driver, translation
 from .errors import StaleVersion, UnknownField
@@ -222,15 +223,19 @@ class Bulk(Reading[M]):
 
     async def _reread(self, rows: Collection[M]) -> None:
         """Have rows in hand hold what the database now holds for them."""
+        attributes = sa.inspect(self.model).column_attrs
+        unloaded = set(attributes.keys()).intersection(*(sa.inspect(row).unloaded for row in rows))
         for row in rows:
-            self.session.expire(row, sa.inspect(self.model).column_attrs.keys())
-        await self._there(rows)
+            self.session.expire(row, attributes.keys())
+        # Whoever has loaded what is otherwise left out goes on to read it.
+        shown = [x for x in attributes if x.deferred and x.key not in unloaded]
+        await self._there(rows, [undefer(x.class_attribute) for x in shown])
 
-    async def _there(self, rows: Collection[M]) -> set[M]:
+    async def _there(self, rows: Collection[M], options: Sequence[ORMOption] = ()) -> set[M]:
         """Those of the rows that are still in the database; what is expired of them is read."""
         found = set[M]()
         async for some in chunks(map(key_of, rows), self._keys_at_once):
-            statement = sa.select(self.model).where(self._has_key(some))
+            statement = sa.select(self.model).where(self._has_key(some)).options(*options)
             read = await self.session.scalars(
                 statement, execution_options={"include_deleted": True}
             )
