@@ -278,6 +278,12 @@ MUTATIONS = [
         "tests/db/test_transactions.py::test_a_timeout_during_commit_is_a_timeout_and_committed",
     ),
     Mutation(
+        "src/shop/db/dialect.py",
+        "        raw.stop = cache(raw.stop)\n",
+        "",
+        "tests/db/test_transactions.py::test_a_process_ends_while_a_unit_is_given_up",
+    ),
+    Mutation(
         "src/shop/db/sessions.py",
         "raise RolledBack from lost",
         "raise",

@@ -5,8 +5,9 @@ import re
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
@@ -81,6 +82,9 @@ class _Raw(Protocol):
 
     @property
     def in_transaction(self) -> bool: ...
+
+    stop: Callable[[], object]
+
     async def interrupt(self) -> None: ...
     async def rollback(self) -> None: ...
 
@@ -311,7 +315,8 @@ async def create_database(server: sa.URL, name: str, template: str | None = None
 async def drop_database(server: sa.URL, name: str) -> None:
     """Remove a database that create_database made; nothing happens if it is gone."""
     for file in Path(str(server.database)).parent.glob(f"{name}.db*"):
-        file.unlink()
+        # One that is given up may be closing yet, and remove them itself.
+        file.unlink(missing_ok=True)
 
 
 def _connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
@@ -363,6 +368,9 @@ def _invalidate(
     except RuntimeError:
         return  # The garbage collector is at work: nothing waits for the connection any more.
     if raw:
+        # Who is cancelled while it closes stops its thread, and so does closing: to wait for that
+        # a second time would be to wait for ever.
+        raw.stop = cache(raw.stop)
         # A cursor that is still open would keep the connection's locks after it was closed, until
         # the traceback that refers to it is freed. The closing is queued after this.
         rollback = loop.create_task(raw.rollback())

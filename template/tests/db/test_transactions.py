@@ -219,6 +219,30 @@ async def test_a_cancellation_is_not_lost_with_the_connection(
     assert attempts == [1]
 
 
+@pytest.mark.skipif(not dialect.RENDER_AS_BATCH, reason="here no thread waits for a lock")
+async def test_a_process_ends_while_a_unit_is_given_up(fresh_database: db.Database) -> None:
+    async def unit() -> None:
+        async with db.Database(settings) as database, database.transaction() as session:
+            await session.connection()
+
+    settings = fresh_database.settings.model_copy(update={"lock_timeout": 0.2})
+    async with fresh_database.transaction() as session:
+        await session.connection()
+        others = asyncio.all_tasks()
+        for steps in range(10):
+            task = asyncio.create_task(unit())
+            await asyncio.sleep(0.05)
+            task.cancel()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            # As asyncio.run does at its end, which then waits for all of them.
+            left = asyncio.all_tasks() - others
+            for one in left:
+                one.cancel()
+            _, waiting = await asyncio.wait({task, *left}, timeout=5)
+            assert waiting == set()
+
+
 async def test_an_error_that_was_swallowed_does_not_pass_for_a_commit(
     fresh_database: db.Database,
 ) -> None:
