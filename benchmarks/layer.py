@@ -69,7 +69,7 @@ class Layer:
         self.driver, self.package = driver, f"bench_{driver}"
         db = importlib.import_module(f"{self.package}.db")
         self._db = db
-        self._dialect = importlib.import_module(f"{self.package}.db.dialect")
+        self._dialect = importlib.import_module(f"{self.package}.db.testing.databases")
         self.users = _repository(db, User)
         self.entries = _repository(
             db, Entry, {"day": Entry.day, "title": Entry.title, "score": Entry.score}

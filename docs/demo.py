@@ -24,9 +24,9 @@ def main() -> None:
     shutil.rmtree(SERVICE, ignore_errors=True)
     run_copy(str(ROOT), SERVICE, defaults=True, quiet=True, vcs_ref="HEAD", unsafe=False)
     files = [file for file in SERVICE.rglob("*") if file.is_file()]
-    layer = sorted((SERVICE / "src" / "my_service" / "db").glob("*.py"))
-    print(f"   {len(files)} files. The data layer is {len(layer)} modules in src/my_service/db:")
-    print("   " + ", ".join(file.stem for file in layer))
+    layer = SERVICE / "src" / "my_service" / "db"
+    print(f"   {len(files)} files. The data layer is in src/my_service/db:")
+    print("   " + ", ".join(sorted(x.stem for x in layer.iterdir() if x.suffix != ".toml")))
 
     step(2, "migrate its database, a SQLite file")
     show("alembic upgrade head")

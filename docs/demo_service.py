@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from my_service.db import Database, UniqueViolation, UnknownField
+from my_service.db import Database, UniqueViolation, NotWritable
 from my_service.models import Post, PostStatus, Tag, User
 from my_service.repositories import PostRepository, UserRepository
 from sqlalchemy import event
@@ -50,13 +50,13 @@ async def main() -> None:
             try:
                 async with database.transaction() as session:
                     await UserRepository(session).create(email="eve@example.com", id=1)
-            except UnknownField as error:
-                print(f"  {GREEN}UnknownField{PLAIN}: {error}")
+            except NotWritable as error:
+                print(f"  {GREEN}NotWritable{PLAIN}: {error}")
 
         with queries(database, "a user deleted softly: gone from every read, and there to restore"):
             async with database.transaction() as session:
                 users = UserRepository(session)
-                grace = await users.find_one(User.email == "grace@example.com")
+                grace = await users.find_one_or_none(User.email == "grace@example.com")
                 assert grace
                 await users.delete(grace)
                 left, ever = await users.count(), await users.with_deleted().count()

@@ -5,6 +5,7 @@ import atexit
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -52,12 +53,12 @@ _GIT = {
 _ON_A_DATABASE = """
 import asyncio, contextlib, os, shlex, subprocess, sys, uuid
 from sqlalchemy import make_url
-from {package}.db import dialect
+from {package}.db.testing import databases
 
 given, name = os.environ.get("TEST_DATABASE_URL"), f"commands_{{uuid.uuid4().hex}}"
-server = contextlib.nullcontext(make_url(given)) if given else dialect.temporary_server()
+server = contextlib.nullcontext(make_url(given)) if given else databases.temporary_server()
 with server as place:
-    url = asyncio.run(dialect.create_database(place, name))
+    url = asyncio.run(databases.create_database(place, name))
     # The second for those who generated with a pooler: there is none here.
     names = ("DATABASE_URL", "DATABASE_MIGRATION_URL")
     environment = os.environ | dict.fromkeys(names, url.render_as_string(hide_password=False))
@@ -66,7 +67,7 @@ with server as place:
             if subprocess.run(shlex.split(command), env=environment).returncode:
                 sys.exit(f"{{command}} failed")
     finally:
-        asyncio.run(dialect.drop_database(place, name))
+        asyncio.run(databases.drop_database(place, name))
 """
 
 # Who administers a server that is started for tests, and from which database.
@@ -91,12 +92,12 @@ def load_servers(file: Path) -> ModuleType:
 
 def server_program(servers: ModuleType, database: str) -> dict[str, object]:
     """How a database's server is had: the recipe alone, since its module needs a service."""
-    source = REPOSITORY / "template" / "_databases" / f"{database}.py"
+    source = REPOSITORY / "template" / "_databases" / database / "databases.py"
     statements = [ast.unparse(statement) for statement in ast.parse(source.read_text()).body]
-    names: dict[str, Any] = {**vars(servers), "Any": Any}
-    exec(next(line for line in statements if line.startswith("_SERVER: ")), names)
-    program: dict[str, object] = names["_SERVER"]
-    return program
+    names: dict[str, Any] = {**vars(servers), "signal": signal}
+    exec(next(line for line in statements if line.startswith("_SERVER = ")), names)
+    program: Mapping[str, object] = vars(names["_SERVER"])
+    return dict(program)
 
 
 @cache
@@ -116,7 +117,9 @@ def missing_server(driver: str) -> str | None:
 
 
 def _server_of(database: str) -> tuple[ModuleType, Any]:
-    servers = load_servers(REPOSITORY / "template" / "{{ package_dir }}" / "db" / "servers.py")
+    servers = load_servers(
+        REPOSITORY / "template" / "{{ package_dir }}" / "db" / "testing" / "servers.py"
+    )
     return servers, servers.ServerProgram(**server_program(servers, database))
 
 

@@ -40,7 +40,7 @@ TEST = """
 import asyncio
 
 from shop.db import Repository
-from shop.db.factory import Make
+from shop.db.testing import Make
 from shop.models import Customer, Order
 
 

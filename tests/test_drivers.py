@@ -33,18 +33,19 @@ def gaps(repository: Path) -> list[str]:
     tables = yaml.safe_load((repository / "copier.yml").read_text("utf-8"))
     for folder, table in KINDS.items():
         rows = set(tables[table]["default"])
-        offers = {
-            module.stem: _offers(module.read_text("utf-8"))
-            for module in sorted((repository / "template" / folder).glob("*.py"))
-        }
-        found += [f"write template/{folder}/{row}.py, for the row" for row in rows - offers.keys()]
+        modules = sorted((repository / "template" / folder).iterdir())
+        offers = {module.stem: _offers_of(module) for module in modules}
+        ending = "" if folder == "_databases" else ".py"
+        found += [
+            f"write template/{folder}/{row}{ending}, for the row" for row in rows - offers.keys()
+        ]
         found += [
             f"write a row {module} in the table `{table}` of copier.yml, for the module"
             for module in offers.keys() - rows
         ]
         everything = {name: what for offered in offers.values() for name, what in offered.items()}
         found += [
-            f"write {what or name} in template/{folder}/{module}.py, as its neighbours do"
+            f"write {what or name} in template/{folder}/{module}{ending}, as its neighbours do"
             for module, offered in offers.items()
             for name, what in everything.items()
             if offered.get(name) != what
@@ -64,7 +65,7 @@ def test_every_row_has_its_module_and_every_module_all_that_its_neighbours_offer
     assert gaps(template.repository) == []
 
 
-def test_only_three_modules_and_the_server_tell_the_drivers_apart(render: Render) -> None:
+def test_only_four_modules_and_the_server_tell_the_drivers_apart(render: Render) -> None:
     layers = [
         {path: text for path, text in render(driver=driver).contents().items() if is_ours(path)}
         for driver in DRIVERS
@@ -74,7 +75,14 @@ def test_only_three_modules_and_the_server_tell_the_drivers_apart(render: Render
     # What is needed is told to the project's owners, driver and all.
     different -= {"tests/db/test_requirements.py"}
     assert different == {
-        f"src/shop/db/{name}.py" for name in ("dialect", "driver", "servers", "settings")
+        f"src/shop/db/{name}.py"
+        for name in (
+            "engine/dialect",
+            "engine/driver",
+            "settings",
+            "testing/databases",
+            "testing/servers",
+        )
     }
 
 
@@ -124,6 +132,12 @@ def _write_module(repository: Path, more: str = "") -> None:
     folder = repository / "template" / "_drivers"
     source = (folder / "aiosqlite.py").read_text("utf-8")
     (folder / "made_up.py").write_text(source + more, "utf-8")
+
+
+def _offers_of(place: Path) -> dict[str, str]:
+    """The public names of a driver's module, or of the modules in a database's folder."""
+    files = sorted(place.glob("*.py")) if place.is_dir() else [place]
+    return {name: what for file in files for name, what in _offers(file.read_text()).items()}
 
 
 def _offers(source: str) -> dict[str, str]:

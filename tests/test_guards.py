@@ -69,7 +69,7 @@ if __name__ == "__main__":
 """
 
 HIDDEN = """
-from shop.db.factory import Make
+from shop.db.testing import Make
 from shop.models import Post, PostStatus
 
 async def test_hidden(make: Make) -> None:
@@ -150,7 +150,7 @@ class Seat(Elsewhere):
         "test_every_constraint_and_index_has_a_name",
         "seats(number) has UniqueConstraint without a name, by which a migration could change it:"
         " write name=..., as the database has it. While there is no table yet,"
-        " MetaData(naming_convention=shop.db.base.NAMING_CONVENTION) gives it one",
+        " MetaData(naming_convention=shop.db.NAMING_CONVENTION) gives it one",
     ),
     "nameless check": (
         """
@@ -310,9 +310,9 @@ def test_nothing_else_notices_a_connection_that_is_kept(
     render: Render, unchecked: str, test: str
 ) -> None:
     project = render()
-    kit = project["src/shop/db/testing.py"]
+    kit = project["src/shop/db/testing/fixtures.py"]
     assert kit.count(unchecked) == 1
-    project["src/shop/db/testing.py"] = kit.replace(unchecked, "")
+    project["src/shop/db/testing/fixtures.py"] = kit.replace(unchecked, "")
     project["tests/test_leak.py"] = LEAK
     said = project.fail("pytest", "-q", "tests/test_leak.py", "-p", "no:randomly")
     assert "Failed: 1 connections were not" in said

@@ -23,7 +23,8 @@ import asyncio, contextlib, json, os, pwd, socket, subprocess, sys, tempfile
 from pathlib import Path
 
 import sqlalchemy as sa
-from shop.db import Database, DatabaseError, DatabaseSettings, QueryTimeout, dialect
+from shop.db import Database, DatabaseSettings, DataLayerError, QueryTimeout
+from shop.db.testing import databases
 
 CONFIGURATION = """
 [databases]
@@ -113,7 +114,7 @@ async def look(url):
 
 
 async def prepare(server):
-    url = await dialect.create_database(server, "pooled")
+    url = await databases.create_database(server, "pooled")
     async with Database(DatabaseSettings(url=url, pooler="none")) as database:
         async with database.engine.begin() as connection:
             await connection.execute(sa.text("CREATE TABLE work (n int)"))
@@ -125,7 +126,7 @@ def main():
         print(json.dumps(asyncio.run(work(os.environ["WORK_URL"], int(sys.argv[2])))))
         return
     processes, transactions = int(sys.argv[1]), int(sys.argv[2])
-    with dialect.temporary_server() as server:
+    with databases.temporary_server() as server:
         direct = asyncio.run(prepare(server))
         with pooler(direct) as url:
             wait = [sys.executable, "-m", "shop.db", "wait"]

@@ -203,13 +203,14 @@ def test_a_pooler_of_another_database_is_none_whatever_is_answered(ask: Ask) -> 
 
 
 @pytest.mark.parametrize(
-    ("key", "key_type", "keyed"), [("uuid7", "UUID", "UUIDKeyed"), ("bigint", "int", "BigIntKeyed")]
+    ("key", "key_type", "primary_key"),
+    [("uuid7", "UUID", "UUIDPrimaryKey"), ("bigint", "int", "BigIntPrimaryKey")],
 )
 def test_the_key_decides_the_type_and_the_mixin(
-    ask: Ask, key: str, key_type: str, keyed: str
+    ask: Ask, key: str, key_type: str, primary_key: str
 ) -> None:
     answers = ask(key=key)
-    assert (answers["key_type"], answers["keyed"]) == (key_type, keyed)
+    assert (answers["key_type"], answers["primary_key"]) == (key_type, primary_key)
 
 
 def test_a_service_has_its_package_in_src(ask: Ask) -> None:

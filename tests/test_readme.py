@@ -120,7 +120,7 @@ def test_the_page_on_adoption_names_what_there_is(template: Template) -> None:
     }
     imports = f"from shop.db import {', '.join(sorted(names | {'Base', 'Database'}))}"
     imports += "\nfrom shop.db.fastapi import DbSession, add_error_handlers, lifespan"
-    imports += "\nfrom shop.db.mixins import SoftDeletable, Timestamped, Versioned"
+    imports += "\nfrom shop.db.models import SoftDeletable, Timestamped, Versioned"
     fixtures = re.findall(r"^def (\w+)\(\):  #", page, re.M)
     assert len(fixtures) == 4
     imports += f"\nfrom shop.db.testing import {', '.join([*fixtures, 'fresh_database'])}"
@@ -139,6 +139,8 @@ def test_the_page_on_adoption_names_what_there_is(template: Template) -> None:
 
 def test_every_module_of_the_layer_that_is_named_exists() -> None:
     layer = REPOSITORY / "template" / "{{ package_dir }}" / "db"
-    modules = {path.name.removesuffix(".jinja") for path in layer.iterdir()}
+    modules = {
+        path.relative_to(layer).as_posix().removesuffix(".jinja") for path in layer.rglob("*.py*")
+    }
     patterns = (REPOSITORY / "docs" / "patterns.md").read_text("utf-8")
-    assert set(re.findall(r"`db/(\w+\.py)`", patterns)) <= modules
+    assert set(re.findall(r"`db/([\w/]+\.py)`", patterns)) <= modules

@@ -73,12 +73,12 @@ def test_its_tests_pass_in_any_order(
 # With the names of the layer's probes, each found by its name.
 NAMESAKES = """
 
-class Author(Keyed, Base):
+class Author(PrimaryKey, Base):
     __tablename__ = "authors"
     books: Mapped[list["Book"]] = relationship(back_populates="author", lazy="raise")
 
 
-class Book(Keyed, Base):
+class Book(PrimaryKey, Base):
     __tablename__ = "books"
     author_id: Mapped[Key] = mapped_column(sa.ForeignKey("authors.id"), index=True)
     author: Mapped["Author"] = relationship(back_populates="books", lazy="raise")
@@ -255,7 +255,8 @@ def test_a_directory_for_the_file_is_made(render: Render, tmp_path: Path) -> Non
 # Cancels a connect at each of its first steps; prints how many connections the server then has.
 CONNECT = """
 import asyncio, gc
-from shop.db import Database, DatabaseSettings, dialect
+from shop.db import Database, DatabaseSettings
+from shop.db.testing import databases
 import sqlalchemy as sa
 
 async def use(database):
@@ -277,14 +278,14 @@ async def main(url):
         async with witness.reader() as session:
             print(await session.scalar(sa.text("SELECT count(*) FROM pg_stat_activity")))
 
-with dialect.temporary_server() as server:
+with databases.temporary_server() as server:
     asyncio.run(main(server.set(database="postgres")))
 """
 
 
 @pytest.mark.server
 def test_psycopg_closes_what_it_has_connected_by_half(render: Render) -> None:
-    project, file = render(driver="psycopg"), "src/shop/db/driver.py"
+    project, file = render(driver="psycopg"), "src/shop/db/engine/driver.py"
     left = int(project.run("python", "-c", CONNECT))
     closing = "traceback.clear_frames(error.__traceback__)"
     assert closing in project[file]
@@ -297,7 +298,8 @@ def test_psycopg_closes_what_it_has_connected_by_half(render: Render) -> None:
 READ = """
 import asyncio, gc, logging
 import psycopg.waiting
-from shop.db import Database, DatabaseSettings, dialect
+from shop.db import Database, DatabaseSettings
+from shop.db.testing import databases
 import sqlalchemy as sa
 
 psycopg.waiting.MAX_BUSY_TIME = 0
@@ -325,14 +327,14 @@ async def main(url):
             gc.collect()
     print(len(lost))
 
-with dialect.temporary_server() as server:
+with databases.temporary_server() as server:
     asyncio.run(main(server.set(database="postgres")))
 """
 
 
 @pytest.mark.server
 def test_psycopg_loses_no_connection_to_a_cancellation_while_it_is_set_up(render: Render) -> None:
-    project, file = render(driver="psycopg"), "src/shop/db/driver.py"
+    project, file = render(driver="psycopg"), "src/shop/db/engine/driver.py"
     assert int(project.run("python", "-W", "ignore", "-c", READ).split()[-1]) == 0
     setting = "deque(self._set_read_only_gen(value), maxlen=0)"
     assert setting in project[file]

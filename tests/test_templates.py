@@ -43,24 +43,27 @@ def files(template: Template) -> dict[str, str]:
 # Jinja.
 
 
-def test_python_holds_two_jinja_statements_the_includes(files: dict[str, str]) -> None:
+def test_python_holds_three_jinja_statements_the_includes(files: dict[str, str]) -> None:
     statements = {
         path: re.findall(r"\{[%#].*?[%#]\}", text, re.DOTALL)
         for path, text in files.items()
         if ".py" in Path(path).suffixes
     }
     assert {path: found for path, found in statements.items() if found} == {
-        "{{ package_dir }}/db/dialect.py.jinja": [
-            '{% include "template/_databases/" ~ database ~ ".py" %}'
+        "{{ package_dir }}/db/engine/dialect.py.jinja": [
+            '{% include "template/_databases/" ~ database ~ "/dialect.py" %}'
         ],
-        "{{ package_dir }}/db/driver.py.jinja": [
+        "{{ package_dir }}/db/engine/driver.py.jinja": [
             '{% include "template/_drivers/" ~ driver ~ ".py" %}'
+        ],
+        "{{ package_dir }}/db/testing/databases.py.jinja": [
+            '{% include "template/_databases/" ~ database ~ "/databases.py" %}'
         ],
     }
 
 
 def test_the_includes_stand_alone_in_their_files(files: dict[str, str]) -> None:
-    for name in ("dialect", "driver"):
+    for name in ("engine/dialect", "engine/driver", "testing/databases"):
         assert files["{{ package_dir }}/db/" + f"{name}.py.jinja"].count("\n") == 1
 
 

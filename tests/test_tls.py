@@ -17,7 +17,7 @@ SCRIPT = """
 import asyncio, dataclasses, json, sys
 
 import sqlalchemy as sa
-from shop.db import Database, DatabaseError, DatabaseSettings, dialect, servers
+from shop.db import Database, DataLayerError, DatabaseSettings, dialect, servers
 from shop.db.settings import DRIVER
 
 FOLDER, OPTIONS, USER, DATABASE, QUERY = sys.argv[1:6]
@@ -46,7 +46,7 @@ async def connect(port, host="localhost", query="", **settings):
         try:
             async with database.session() as session:
                 return (await session.execute(sa.text(QUERY))).scalar_one() in (True, "1")
-        except DatabaseError as error:
+        except DataLayerError as error:
             return f"refused: {error}"
 
 

@@ -21,32 +21,45 @@ Render = Callable[..., Project]
 OURS = [
     "src/shop/db/__init__.py",
     "src/shop/db/__main__.py",
-    "src/shop/db/base.py",
-    "src/shop/db/bulk.py",
-    "src/shop/db/cursors.py",
     "src/shop/db/database.py",
-    "src/shop/db/dialect.py",
-    "src/shop/db/driver.py",
-    "src/shop/db/engine.py",
+    "src/shop/db/engine/__init__.py",
+    "src/shop/db/engine/dialect.py",
+    "src/shop/db/engine/driver.py",
+    "src/shop/db/engine/driver_errors.py",
+    "src/shop/db/engine/engine.py",
+    "src/shop/db/engine/health.py",
     "src/shop/db/errors.py",
-    "src/shop/db/factory.py",
-    "src/shop/db/health.py",
-    "src/shop/db/guard.py",
-    "src/shop/db/layout.py",
     "src/shop/db/migrate.py",
-    "src/shop/db/mixins.py",
-    "src/shop/db/pagination.py",
-    "src/shop/db/reading.py",
-    "src/shop/db/querylog.py",
+    "src/shop/db/models/__init__.py",
+    "src/shop/db/models/base.py",
+    "src/shop/db/models/mixins.py",
+    "src/shop/db/models/soft_delete.py",
+    "src/shop/db/models/types.py",
     "src/shop/db/replicas.py",
-    "src/shop/db/repository.py",
-    "src/shop/db/rows.py",
+    "src/shop/db/repository/__init__.py",
+    "src/shop/db/repository/bulk.py",
+    "src/shop/db/repository/cursor.py",
+    "src/shop/db/repository/keyset.py",
+    "src/shop/db/repository/layout.py",
+    "src/shop/db/repository/pages.py",
+    "src/shop/db/repository/reading.py",
+    "src/shop/db/repository/repository.py",
+    "src/shop/db/engine/rows.py",
     "src/shop/db/ruff.toml",
-    "src/shop/db/sessions.py",
+    "src/shop/db/session/__init__.py",
+    "src/shop/db/session/guard.py",
+    "src/shop/db/session/on_commit.py",
+    "src/shop/db/session/reader.py",
+    "src/shop/db/session/session.py",
+    "src/shop/db/session/sync_session.py",
     "src/shop/db/settings.py",
-    "src/shop/db/testing.py",
+    "src/shop/db/testing/__init__.py",
+    "src/shop/db/testing/databases.py",
+    "src/shop/db/testing/event_loop.py",
+    "src/shop/db/testing/factory.py",
+    "src/shop/db/testing/fixtures.py",
+    "src/shop/db/testing/query_log.py",
     "src/shop/db/tls.py",
-    "src/shop/db/translation.py",
     # The layer's own tests, of which there are more with each release.
     *(
         path.relative_to(REPOSITORY / "template").as_posix().removesuffix(".jinja")
@@ -77,7 +90,7 @@ THEIRS = [
 ]
 
 # For a database that has a server: where the tests find one, and one for development.
-SERVER = ["compose.yaml", "src/shop/db/servers.py"]
+SERVER = ["compose.yaml", "src/shop/db/testing/servers.py"]
 
 # For FastAPI: the layer's module and its tests; the API, and its tests.
 WEB_OURS = [
@@ -145,7 +158,7 @@ def test_a_layer_on_a_server_adds_what_its_tests_need_and_no_more(
     render: Render, driver: str
 ) -> None:
     project = render(scope="layer", driver=driver, ci="github")
-    assert project.tree == sorted([ANSWERS, *OURS, *WITH_A_LAYER, "src/shop/db/servers.py"])
+    assert project.tree == sorted([ANSWERS, *OURS, *WITH_A_LAYER, "src/shop/db/testing/servers.py"])
 
 
 def test_a_layer_lies_where_its_package_is(render: Render) -> None:
@@ -183,7 +196,7 @@ def test_a_copy_into_a_project_that_exists_leaves_its_files_as_they_are(
     assert {path: project[path] for path in theirs} == {
         path: f"theirs: {path}\n" for path in theirs
     }
-    assert project["src/shop/db/engine.py"] == render()["src/shop/db/engine.py"]
+    assert project["src/shop/db/engine/engine.py"] == render()["src/shop/db/engine/engine.py"]
 
 
 def test_a_copy_into_a_project_that_exists_gives_it_what_it_lacks(

@@ -164,24 +164,24 @@ def test_a_layer_beside_another_template_keeps_answers_of_its_own(
 
 def test_a_module_that_is_renamed_without_a_cure_is_noticed(template: Template) -> None:
     def rename(repository: Path) -> None:
-        (repository / LAYER / "engine.py").rename(repository / LAYER / "engines.py")
+        (repository / LAYER / "tls.py").rename(repository / LAYER / "transport.py")
 
     # Of every release test_tree asserts that nothing is lost.
     lost = template.release(NEXT, rename).lost_paths()
-    assert lost == {SNAPSHOT: {"src/shop/db/engine.py"}}
+    assert lost == {SNAPSHOT: {"src/shop/db/tls.py"}}
 
 
 def test_a_module_that_is_retired_by_excluding_it_stays_with_its_owner(template: Template) -> None:
     def retire(repository: Path) -> None:
-        (repository / LAYER / "pagination.py").unlink()
+        (repository / LAYER / "tls.py").unlink()
         first = "    /_databases\n"
-        retired = "    /{{ package_dir }}/db/pagination.py\n"
+        retired = "    /{{ package_dir }}/db/tls.py\n"
         _replace(repository / "copier.yml", first, first + retired)
 
     project = template.release(NEXT, retire).at(SNAPSHOT).render()
     project.commit()
     project.update()
-    assert "src/shop/db/pagination.py" in project.tree
+    assert "src/shop/db/tls.py" in project.tree
 
 
 @pytest.mark.parametrize("answers", ALL_ANSWERS, ids=lambda answers: "-".join(answers))

@@ -6,8 +6,8 @@ from typing import Protocol
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ..settings import DatabaseSettings
 from .rows import Run
-from .settings import DatabaseSettings
 
 IGNORED_PARAMETERS = ()
 

@@ -8,9 +8,9 @@ import asyncmy
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ..settings import DatabaseSettings
+from ..tls import create_context
 from .rows import Run
-from .settings import DatabaseSettings
-from .tls import create_context
 
 IGNORED_PARAMETERS = ()
 

@@ -10,9 +10,9 @@ from sqlalchemy.dialects.postgresql.ranges import AbstractRange
 from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ..settings import DatabaseSettings
+from ..tls import create_context
 from .rows import Run, needs_sql
-from .settings import DatabaseSettings
-from .tls import create_context
 
 # What libpq's URLs say to the server, and asyncpg takes in another place.
 _SERVER_PARAMETERS = ("application_name", "options")

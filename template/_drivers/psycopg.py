@@ -20,8 +20,8 @@ from psycopg.types.array import ListBinaryDumper
 from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ..settings import DatabaseSettings
 from .rows import Keys, Run, needs_sql
-from .settings import DatabaseSettings
 
 # In a URL they would take the place of ours.
 IGNORED_PARAMETERS = ("options",)
@@ -42,17 +42,17 @@ psycopg.adapters.register_dumper(Keys, ListBinaryDumper)
 class RawConnection(psycopg.AsyncConnection[TupleRow]):
     """psycopg's connection, which hangs up on a server that is silent for too long."""
 
-    patience = 0.0
+    answer_timeout = 0.0
 
     async def wait(
         self,
         gen: PQGen[RV],
         interval: float = 0.1,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
     ) -> RV:
-        if not self.patience:
+        if not self.answer_timeout:
             return await super().wait(gen, interval, timeout)
-        timer = asyncio.get_running_loop().call_later(self.patience, hang_up, self)
+        timer = asyncio.get_running_loop().call_later(self.answer_timeout, hang_up, self)
         try:
             return await super().wait(gen, interval, timeout)
         finally:
@@ -77,7 +77,7 @@ def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) ->
     """
 
     class Connection(RawConnection):
-        patience = settings.command_timeout
+        answer_timeout = settings.command_timeout
 
     async def connect(*where: Any, **options: Any) -> RawConnection:
         try:

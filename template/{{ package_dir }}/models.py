@@ -10,7 +10,7 @@ from .db import (
     Base,
     JSONObject,
     Key,
-    Keyed,
+    PrimaryKey,
     SoftDeletable,
     Timestamped,
     Versioned,
@@ -21,7 +21,7 @@ from .db import (
 # query that runs by itself cannot be awaited, and is seldom alone.
 
 
-class User(Keyed, Timestamped, SoftDeletable, Base):
+class User(PrimaryKey, Timestamped, SoftDeletable, Base):
     """Someone who writes."""
 
     __tablename__ = "users"
@@ -77,8 +77,8 @@ post_tags = sa.Table(
 )
 
 
-class Post(Keyed, Timestamped, SoftDeletable, Versioned, Base):
-    """What a user writes. Of two who change it at once, the second gets StaleVersion."""
+class Post(PrimaryKey, Timestamped, SoftDeletable, Versioned, Base):
+    """What a user writes. Of two who change it at once, the second gets StaleRow."""
 
     __tablename__ = "posts"
     __table_args__ = (
@@ -111,7 +111,7 @@ class Post(Keyed, Timestamped, SoftDeletable, Versioned, Base):
         return cls.status == PostStatus.PUBLISHED
 
 
-class Tag(Keyed, Base):
+class Tag(PrimaryKey, Base):
     """A word that posts are found by."""
 
     __tablename__ = "tags"

@@ -12,7 +12,7 @@ class UserRepository(Repository[User]):
     writable = {"email", "name"}
 
     async def find_by_email(self, email: str) -> User | None:
-        return await self.find_one(User.email == email)
+        return await self.find_one_or_none(User.email == email)
 
 
 class PostRepository(Repository[Post]):

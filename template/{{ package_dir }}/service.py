@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import flag_modified
 
-from .db import CursorPage, Database, Key, Page, StaleVersion
+from .db import CursorPage, Database, Key, Page, StaleRow
 from .models import Post, Tag
 from .repositories import PostRepository, TagRepository, UserRepository
 from .schemas import (
@@ -100,18 +100,18 @@ async def export_posts(database: Database) -> AsyncGenerator[str]:
 
 
 async def update_post(session: AsyncSession, key: Key, change: PostUpdate) -> PostResponse:
-    """Change a post. Raises NotFound; StaleVersion if it changed since it was read."""
+    """Change a post. Raises NotFound; StaleRow if it changed since it was read."""
     posts = PostRepository(session)
     post = await posts.get_one(key, options=PostRepository.shown)
-    # A change that comes between this line and the flush is StaleVersion too, by the model.
+    # A change that comes between this line and the flush is StaleRow too, by the model.
     if post.version != change.version:
-        raise StaleVersion(f"the post is at version {post.version}, not {change.version}")
+        raise StaleRow(f"the post is at version {post.version}, not {change.version}")
     await posts.update(post, **change.model_dump(exclude_unset=True, exclude={"version"}))
     return PostResponse.model_validate(post)
 
 
 async def set_tags(session: AsyncSession, key: Key, names: Collection[str]) -> PostResponse:
-    """Give a post these tags, and no others. Raises NotFound, StaleVersion."""
+    """Give a post these tags, and no others. Raises NotFound, StaleRow."""
     post = await PostRepository(session).get_one(key, options=PostRepository.shown)
     post.tags = await _tags(session, names)
     # Tags lie in a table of their own: without this the post would keep its version.
@@ -121,13 +121,13 @@ async def set_tags(session: AsyncSession, key: Key, names: Collection[str]) -> P
 
 
 async def delete_post(session: AsyncSession, key: Key) -> None:
-    """Hide a post, until it is restored. Raises NotFound, StaleVersion."""
+    """Hide a post, until it is restored. Raises NotFound, StaleRow."""
     posts = PostRepository(session)
     await posts.delete(await posts.get_one(key))
 
 
 async def restore_post(session: AsyncSession, key: Key) -> PostResponse:
-    """Bring a post back. Raises NotFound, StaleVersion."""
+    """Bring a post back. Raises NotFound, StaleRow."""
     posts = PostRepository(session).with_deleted()
     post = await posts.restore(await posts.get_one(key, options=PostRepository.shown))
     return PostResponse.model_validate(post)

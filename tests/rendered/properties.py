@@ -206,7 +206,7 @@ async def test_rows_upserted_together_are_as_the_orm_leaves_them(
         samples = Samples(session)
         await samples.create_many(named(old))
         for row in named(new):
-            found = await samples.find_one(Sample.code == row["code"])
+            found = await samples.find_one_or_none(Sample.code == row["code"])
             if found is None:
                 await samples.create(**row)
             else:

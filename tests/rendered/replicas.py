@@ -15,7 +15,7 @@ import pytest_asyncio
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from . import db, dialect
+from . import db
 from .models import Author
 
 # Who answers: a server tells its port.
@@ -189,7 +189,7 @@ async def stopped_in_flight(database: db.Database, servers: list[Replica]) -> No
 
 
 def test_replica_urls_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two = (f"{dialect.DRIVER}://ada:secret@{host}/shop" for host in ("one", "two"))
+    one, two = (f"{db.settings.DRIVER}://ada:secret@{host}/shop" for host in ("one", "two"))
     monkeypatch.setenv("DATABASE_REPLICA_URLS", f"{one} {two}")
     settings = db.DatabaseSettings()
     assert [url.host for url in settings.replica_urls] == ["one", "two"]

@@ -20,11 +20,11 @@ from . import db
 
 # Beside the Base, not below it: a class that relationships name is one for all that is below.
 class ProbeBase(AsyncAttrs, DeclarativeBase):
-    metadata = sa.MetaData(naming_convention=db.base.NAMING_CONVENTION)
+    metadata = sa.MetaData(naming_convention=db.NAMING_CONVENTION)
     type_annotation_map: ClassVar = db.Base.type_annotation_map
 
 
-class Author(db.UUIDKeyed, db.Timestamped, db.SoftDeletable, ProbeBase):
+class Author(db.UUIDPrimaryKey, db.Timestamped, db.SoftDeletable, ProbeBase):
     __tablename__ = "probe_authors"
 
     email: Mapped[str] = mapped_column(sa.String(100), unique=True)
@@ -33,7 +33,7 @@ class Author(db.UUIDKeyed, db.Timestamped, db.SoftDeletable, ProbeBase):
     books: Mapped[list["Book"]] = relationship(back_populates="author", lazy="raise")
 
 
-class Book(db.BigIntKeyed, db.Timestamped, db.SoftDeletable, db.Versioned, ProbeBase):
+class Book(db.BigIntPrimaryKey, db.Timestamped, db.SoftDeletable, db.Versioned, ProbeBase):
     __tablename__ = "probe_books"
     __table_args__ = (
         sa.UniqueConstraint("author_id", "title"),
@@ -47,7 +47,7 @@ class Book(db.BigIntKeyed, db.Timestamped, db.SoftDeletable, db.Versioned, Probe
     author: Mapped[Author] = relationship(back_populates="books", lazy="raise")
 
 
-class Member(db.BigIntKeyed, db.Timestamped, db.SoftDeletable, ProbeBase):
+class Member(db.BigIntPrimaryKey, db.Timestamped, db.SoftDeletable, ProbeBase):
     __tablename__ = "probe_members"
     __table_args__ = (
         db.partial_index("club", "email", unique=True, where="deleted_at IS NULL"),
@@ -59,7 +59,7 @@ class Member(db.BigIntKeyed, db.Timestamped, db.SoftDeletable, ProbeBase):
     notes: Mapped[db.JSONObject] = mapped_column(default=dict)
 
 
-class Leaflet(db.BigIntKeyed, ProbeBase):
+class Leaflet(db.BigIntPrimaryKey, ProbeBase):
     """Numbers of another type than a book's, under the same name."""
 
     __tablename__ = "probe_leaflets"
@@ -85,7 +85,7 @@ class Placement(ProbeBase):
     visits: Mapped[list["Visit"]] = relationship(lazy="raise")
 
 
-class Visit(db.BigIntKeyed, ProbeBase):
+class Visit(db.BigIntPrimaryKey, ProbeBase):
     """A foreign key of two columns."""
 
     __tablename__ = "probe_visits"
@@ -108,7 +108,7 @@ class Review(ProbeBase):
     stars: Mapped[int]
 
 
-class Seat(db.BigIntKeyed, ProbeBase):
+class Seat(db.BigIntPrimaryKey, ProbeBase):
     """Unique where no column is NULL."""
 
     __tablename__ = "probe_seats"
@@ -119,7 +119,7 @@ class Seat(db.BigIntKeyed, ProbeBase):
     guest: Mapped[str | None] = mapped_column(sa.String(20))
 
 
-class Employee(db.BigIntKeyed, ProbeBase):
+class Employee(db.BigIntPrimaryKey, ProbeBase):
     """Classes that share a table."""
 
     __tablename__ = "probe_employees"
@@ -170,7 +170,7 @@ def token(before: str | None) -> str:
     return uuid4().hex
 
 
-class Card(db.BigIntKeyed, ProbeBase):
+class Card(db.BigIntPrimaryKey, ProbeBase):
     """Of types that PostgreSQL's drivers have no binary form of, and whose versions are no count."""
 
     __tablename__ = "probe_cards"
@@ -270,7 +270,7 @@ def stamp() -> datetime:
     return datetime(2030, 1, 1, tzinfo=UTC)
 
 
-class Sample(db.UUIDKeyed, db.Timestamped, db.Versioned, ProbeBase):
+class Sample(db.UUIDPrimaryKey, db.Timestamped, db.Versioned, ProbeBase):
     """Every kind of column, each of which may be NULL, and one of each kind of default."""
 
     __tablename__ = "probe_samples"

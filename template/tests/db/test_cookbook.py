@@ -25,7 +25,7 @@ from . import db, testing
 from .models import Author, Book, ProbeBase
 
 
-class Account(db.BigIntKeyed, ProbeBase):
+class Account(db.BigIntPrimaryKey, ProbeBase):
     """Money, in cents: a whole number is exact on every database."""
 
     __tablename__ = "cookbook_accounts"
@@ -46,7 +46,7 @@ class Account(db.BigIntKeyed, ProbeBase):
         return cls.balance >= 100_000
 
 
-class Job(db.BigIntKeyed, ProbeBase):
+class Job(db.BigIntPrimaryKey, ProbeBase):
     """Something to do, once."""
 
     __tablename__ = "cookbook_jobs"
@@ -55,7 +55,7 @@ class Job(db.BigIntKeyed, ProbeBase):
     done_at: Mapped[datetime | None]
 
 
-class Review(db.BigIntKeyed, ProbeBase):
+class Review(db.BigIntPrimaryKey, ProbeBase):
     __tablename__ = "cookbook_reviews"
 
     book_id: Mapped[int] = mapped_column(sa.ForeignKey(Book.id), index=True)
@@ -273,7 +273,7 @@ async def test_fill_a_collection_from_a_join_of_your_own(
 async def test_load_a_relationship_of_a_row_in_hand(session: AsyncSession) -> None:
     await shelf(session)
     authors = db.Repository[Author](session)
-    cy = await authors.find_one(Author.name == "cy")
+    cy = await authors.find_one_or_none(Author.name == "cy")
     assert cy
     await authors.load(cy, "books")
     assert len(cy.books) == 2

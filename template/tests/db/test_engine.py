@@ -40,7 +40,7 @@ async def test_a_server_that_falls_silent_in_a_transaction_is_noticed(
 ) -> None:
     database, network = far
     async with asyncio.timeout(10):
-        with pytest.raises(db.DatabaseError):
+        with pytest.raises(db.DataLayerError):
             async with database.transaction() as session:
                 await session.scalar(ONE)
                 network.silence()
@@ -55,7 +55,7 @@ async def test_a_server_that_falls_silent_before_the_commit_is_noticed(
 ) -> None:
     database, network = far
     async with asyncio.timeout(10):
-        with pytest.raises(db.DatabaseError):
+        with pytest.raises(db.DataLayerError):
             async with database.transaction() as session:
                 await session.scalar(ONE)
                 network.silence()
@@ -116,7 +116,7 @@ async def test_a_server_that_falls_silent_at_the_first_use_is_noticed(
 
     event.listen(database.engine.sync_engine, "connect", silence, insert=True, once=True)
     async with asyncio.timeout(10):
-        with pytest.raises(db.DatabaseError):
+        with pytest.raises(db.DataLayerError):
             async with database.session() as session:
                 await session.scalar(ONE)
     network.restore()
@@ -215,7 +215,7 @@ async def test_a_statement_that_fails_is_logged_if_it_was_slow(
     for threshold in (0, 1e-9):
         settings = fresh_database.settings.model_copy(update={"slow_query_threshold": threshold})
         async with db.Database(settings) as database:
-            with caplog.at_level(logging.WARNING), pytest.raises((db.DatabaseError, DBAPIError)):
+            with caplog.at_level(logging.WARNING), pytest.raises((db.DataLayerError, DBAPIError)):
                 async with database.session() as session:
                     await session.execute(sa.text("SELECT missing FROM nowhere"))
         assert ("SELECT missing FROM nowhere" in caplog.text) == bool(threshold)

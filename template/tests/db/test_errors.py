@@ -20,7 +20,7 @@ COUNT = sa.select(sa.func.count(Author.id))
 async def test_a_violation_is_caught_by_its_name_and_as_sqlalchemys(session: AsyncSession) -> None:
     session.add(Author(email="ada@example.com"))
     await session.flush()
-    for kind in (db.UniqueViolation, IntegrityError, db.ConstraintViolation, db.DatabaseError):
+    for kind in (db.UniqueViolation, IntegrityError, db.ConstraintViolation, db.DataLayerError):
         with pytest.raises(kind):
             async with session.begin_nested():
                 session.add(Author(email="ada@example.com"))
@@ -49,7 +49,13 @@ async def test_an_error_reaches_another_process_as_it_is(session: AsyncSession) 
         session.add(Author(email="ada@example.com"))
         await session.flush()
     missing, unknown = db.NotFound(Author, 1), db.UnknownField(Author, ["id"], ["email"])
-    for error in (raised.value, missing, unknown, db.RolledBack(), db.Deadlock("once more")):
+    for error in (
+        raised.value,
+        missing,
+        unknown,
+        db.TransactionRolledBack(),
+        db.Deadlock("once more"),
+    ):
         there: object = pickle.loads(pickle.dumps(error))
         assert (type(there), str(there)) == (type(error), str(error))
         assert vars(there).keys() == vars(error).keys()
@@ -59,7 +65,7 @@ async def test_an_error_reaches_another_process_as_it_is(session: AsyncSession) 
 async def test_a_constraint_that_is_deferred_until_the_commit(fresh_database: db.Database) -> None:
     if fresh_database.settings.url.drivername.startswith("mysql"):
         pytest.skip("MySQL defers no constraint")
-    metadata = sa.MetaData(naming_convention=db.base.NAMING_CONVENTION)
+    metadata = sa.MetaData(naming_convention=db.NAMING_CONVENTION)
     sa.Table("probe_parents", metadata, sa.Column("id", sa.Integer, primary_key=True))
     parent = sa.ForeignKey("probe_parents.id", deferrable=True, initially="DEFERRED")
     children = sa.Table("probe_children", metadata, sa.Column("parent_id", sa.Integer, parent))
@@ -144,6 +150,10 @@ async def test_what_the_row_holds_is_no_field_of_a_check(session: AsyncSession) 
     assert "secret" not in f"{raised.value} {raised.value!r}"
 
 
+# SQLite does not tell which of the two rows an error is about.
+UNTOLD = (None, ()) if dialect.RENDER_AS_BATCH else (True, ())
+
+
 async def test_which_of_two_rows_a_foreign_key_is_about(session: AsyncSession) -> None:
     author = Author(email="ada", books=[Book(title="SQL")])
     session.add(author)
@@ -151,20 +161,18 @@ async def test_which_of_two_rows_a_foreign_key_is_about(session: AsyncSession) -
     authors, books = (Author.metadata.tables[f"probe_{x}"] for x in ("authors", "books"))
     missing = uuid4()
     for refused in (sa.delete(authors), sa.update(authors).values(id=missing)):
-        with pytest.raises(db.StillReferenced, match="other rows refer") as parent:
+        with pytest.raises(db.ForeignKeyViolation) as parent:
             async with session.begin_nested():
                 await session.execute(refused)
-        assert parent.value.fields == ()
+        assert (parent.value.referenced, parent.value.fields) in {(True, ()), UNTOLD}
     for dangling in (
         sa.insert(books).values(author_id=missing, title="SQL", version=1),
         sa.update(books).values(author_id=missing),
     ):
-        with pytest.raises(db.ForeignKeyViolation, match="one that is not there") as child:
+        with pytest.raises(db.ForeignKeyViolation) as child:
             async with session.begin_nested():
                 await session.execute(dangling)
-        assert type(child.value) is db.ForeignKeyViolation
-        # SQLite does not tell.
-        assert child.value.fields in {("author_id",), ()}
+        assert (child.value.referenced, child.value.fields) in {(False, ("author_id",)), UNTOLD}
 
 
 @pytest.mark.parametrize(

@@ -212,10 +212,10 @@ async def test_what_the_tables_refuse_is_answered(fresh_database: db.Database) -
     ("error", "status"),
     [
         (db.NotFound(Author, "secret"), 404),
-        (db.StaleVersion("secret"), 409),
+        (db.StaleRow("secret"), 409),
         (db.UnknownField(Author, ["is_admin"], ["secret"]), 422),
         (db.InvalidCursor("secret"), 422),
-        (db.CommitUnknown("secret"), 500),
+        (db.CommitOutcomeUnknown("secret"), 500),
         (db.SchemaChanged("secret"), 503),
         (db.SerializationFailure("secret"), 503),
         (db.Deadlock("secret"), 503),
@@ -228,7 +228,7 @@ async def test_what_the_tables_refuse_is_answered(fresh_database: db.Database) -
 )
 async def test_an_error_is_answered_without_its_words(
     database: db.Database,
-    error: db.DatabaseError,
+    error: db.DataLayerError,
     status: int,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -253,10 +253,10 @@ async def test_an_error_that_is_not_foreseen_is_not_hidden(database: db.Database
 
     @failing.get("/fail")
     async def fail() -> None:
-        raise db.DatabaseError("unforeseen")
+        raise db.DataLayerError("unforeseen")
 
     async with serve(database, failing) as client:
-        with pytest.raises(db.DatabaseError, match="unforeseen"):
+        with pytest.raises(db.DataLayerError, match="unforeseen"):
             await client.get("/fail")
 
 

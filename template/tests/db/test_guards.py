@@ -2,13 +2,14 @@
 
 import ast
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from alembic.config import Config
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import (
     Mapper,
     RelationshipDirection,
@@ -127,7 +128,7 @@ def test_every_constraint_and_index_has_a_name(
                 f"{table.name}({', '.join(item.columns.keys())})",
                 f"has {type(item).__name__} without a name, by which a migration could change it:"
                 " write name=..., as the database has it. While there is no table yet,"
-                f" MetaData(naming_convention={db.__name__}.base.NAMING_CONVENTION) gives it one",
+                f" MetaData(naming_convention={db.__name__}.NAMING_CONVENTION) gives it one",
             )
             if not isinstance(item, sa.CheckConstraint)
             else (
@@ -172,7 +173,7 @@ async def test_the_database_knows_every_value_of_an_enum(
     guards_accept: Collection[str],
     database_server: sa.URL,
     database_alembic: Config,
-    prepare_database: testing.Prepare | None,
+    prepare_database: Callable[[AsyncConnection], Awaitable[object]] | None,
 ) -> None:
     enums = [
         (column, column.type)

@@ -41,7 +41,7 @@ async def test_a_row_that_changed_since_it_was_read_is_stale(fresh_database: db.
         async with fresh_database.transaction() as other:
             (await db.Repository[Book](other).get_one(key)).pages = 7
         book.pages = 8
-        with pytest.raises(db.StaleVersion, match="Read the row again"):
+        with pytest.raises(db.StaleRow, match="Read the row again"):
             await reading.commit()
     async with fresh_database.session() as session:
         assert await session.scalar(sa.select(Book.pages)) == 7
@@ -56,7 +56,7 @@ async def test_run_replays_a_unit_whose_row_was_stale(fresh_database: db.Databas
 
     async def increments() -> None:
         for _ in range(5):
-            await fresh_database.run(increment, attempts=50, also=(db.StaleVersion,))
+            await fresh_database.run(increment, attempts=50, retry_on=(db.StaleRow,))
 
     await asyncio.gather(*[increments() for _ in range(4)])
     async with fresh_database.session() as session:

@@ -19,7 +19,7 @@ from . import db, dialect, migrate, testing
 
 ENVIRONMENT = f"""
 from {db.__name__} import migrate
-from {db.__name__}.base import metadata
+from {db.__name__}.models import metadata
 migrate.run(metadata)
 """
 

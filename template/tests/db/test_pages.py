@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
-from . import cursors, db
+from . import cursor as cursors
+from . import db
 from .models import Author, Book, Colour, Leaflet, Sample, Shelf, Size
 
 

@@ -41,7 +41,7 @@ async def _text(session: AsyncSession) -> None:
 
 
 async def _lock(session: AsyncSession) -> None:
-    await db.Repository[Author](session).find_one(Author.email == "ada@example.com")
+    await db.Repository[Author](session).find_one_or_none(Author.email == "ada@example.com")
     await session.scalars(sa.select(Author).with_for_update())
 
 

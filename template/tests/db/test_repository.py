@@ -88,7 +88,7 @@ async def test_a_key_may_have_several_columns(session: AsyncSession) -> None:
     assert [row.place for row in many] == [2, 1]
     assert [row.place for row in page.items] == [1]
     third = await placements.create(shelf="a", place=3, price=Decimal(1))
-    with pytest.raises(db.UnknownField):
+    with pytest.raises(db.NotWritable):
         await placements.update(third, place=4)
 
 
@@ -121,9 +121,9 @@ async def test_rows_are_found_by_criteria_in_an_order(session: AsyncSession) -> 
     found = await authors.find(Author.name != "bob", order_by=Author.name.desc(), limit=1)
 
     assert [author.name for author in found] == ["eve"]
-    assert await authors.find_one(Author.name == "zoe") is None
+    assert await authors.find_one_or_none(Author.name == "zoe") is None
     with pytest.raises(MultipleResultsFound):
-        await authors.find_one(Author.name != "bob")
+        await authors.find_one_or_none(Author.name != "bob")
 
 
 async def test_rows_are_sorted_by_all_that_the_functions_for_it_give(session: AsyncSession) -> None:
@@ -159,7 +159,7 @@ async def test_one_override_filters_every_read(session: AsyncSession) -> None:
     assert await bobs.get(ada.id) is None
     assert await bobs.get_many([ada.id, bob.id]) == [bob]
     assert await bobs.find() == [bob]
-    assert await bobs.find_one() is bob
+    assert await bobs.find_one_or_none() is bob
     assert await bobs.count() == 1
     assert (await bobs.page()).items == [bob]
     assert (await bobs.cursor_page()).items == [bob]
@@ -173,12 +173,12 @@ async def test_what_cannot_be_written_is_refused(session: AsyncSession) -> None:
     authors, books = Authors(session), Books(session)
 
     for name in ("id", "created_at", "updated_at", "deleted_at", "metadata", "nonsense"):
-        with pytest.raises(db.UnknownField, match=name):
+        with pytest.raises(db.NotWritable, match=name):
             await authors.update(ada, **{name: None})
-    with pytest.raises(db.UnknownField, match="author_id, title here, not 'pages'"):
+    with pytest.raises(db.NotWritable, match="author_id, title here, not 'pages'"):
         await books.create(author_id=ada.id, title="First", pages=3)
     book = await books.create(author_id=ada.id, title="First")
-    with pytest.raises(db.UnknownField, match="version"):
+    with pytest.raises(db.NotWritable, match="version"):
         await db.Repository[Book](session).update(book, version=7)
 
 
@@ -188,18 +188,6 @@ async def test_a_key_of_another_shape_is_no_row_that_is_missing(session: AsyncSe
     (ada,) = await add_authors(session, "ada")
     with pytest.raises((TypeError, db.InvalidValue)):
         await Authors(session).get_many([str(ada.id)])
-
-
-async def test_text_is_looked_for_as_it_is(session: AsyncSession) -> None:
-    await add_authors(session, "50% off", "500 off", "a_b", "acb", "A/B")
-    authors = Authors(session)
-
-    async def names(criterion: sa.ColumnExpressionArgument[bool]) -> list[str]:
-        return [row.name for row in await authors.find(criterion, order_by=Author.name)]
-
-    assert await names(db.contains(Author.name, "0% OFF")) == ["50% off"]
-    assert await names(db.contains(Author.name, "/b")) == ["A/B"]
-    assert await names(db.starts_with(Author.name, "a_")) == ["a_b"]
 
 
 async def test_a_relationship_is_loaded_when_it_is_asked_for(session: AsyncSession) -> None:
@@ -239,7 +227,7 @@ async def test_nothing_is_loaded_for_a_row_that_is_not_seen(session: AsyncSessio
 async def test_what_is_no_relationship_is_not_loaded(session: AsyncSession) -> None:
     (ada,) = await add_authors(session, "ada")
     for name in ("name", "nonsense"):
-        with pytest.raises(db.UnknownField, match=f"takes books here, not '{name}'"):
+        with pytest.raises(ValueError, match=f"no relationship {name}: it has books"):
             await Authors(session).load(ada, "books", name)
     assert ada.name == "ada"
 

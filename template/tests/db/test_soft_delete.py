@@ -141,7 +141,7 @@ async def test_changes_of_many_rows_leave_it_out(session: AsyncSession, ada: UUI
 
 async def test_it_is_deleted_once(session: AsyncSession, ada: UUID) -> None:
     books = db.Repository[Book](session)
-    deleted = await books.with_deleted().find_one(Book.title == "deleted")
+    deleted = await books.with_deleted().find_one_or_none(Book.title == "deleted")
     assert deleted
     deleted_at, version = deleted.deleted_at, deleted.version
 
@@ -150,7 +150,7 @@ async def test_it_is_deleted_once(session: AsyncSession, ada: UUID) -> None:
 
     assert (deleted.deleted_at, deleted.version) == (deleted_at, version)
     # Nor is it an obstacle that a savepoint undid what was in hand.
-    there = await books.find_one(Book.title == "kept")
+    there = await books.find_one_or_none(Book.title == "kept")
     assert there
     async with session.begin_nested() as savepoint:
         await books.update(there, pages=2)
@@ -161,7 +161,7 @@ async def test_it_is_deleted_once(session: AsyncSession, ada: UUID) -> None:
 
 async def test_it_can_be_brought_back(session: AsyncSession, ada: UUID) -> None:
     books = db.Repository[Book](session)
-    deleted = await books.with_deleted().find_one(Book.title == "deleted")
+    deleted = await books.with_deleted().find_one_or_none(Book.title == "deleted")
     assert deleted
 
     await books.restore(deleted)

@@ -89,7 +89,7 @@ async def test_a_stream_refuses_a_second_task_as_any_call_does(
             calls = calls if first == "the stream" else calls[::-1]
             done, refused = await asyncio.gather(*calls, return_exceptions=True)
     assert isinstance(done, Author if first == "the stream" else int)
-    assert isinstance(refused, db.SharedSession), repr(refused)
+    assert isinstance(refused, db.ConcurrentSessionUse), repr(refused)
 
 
 async def test_a_stream_loses_no_row_to_what_is_done_with_it(

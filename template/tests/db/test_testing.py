@@ -1,4 +1,4 @@
-"""What the fixtures promise: see src/.../db/testing.py."""
+"""What the fixtures promise: see src/.../db/testing/."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest_asyncio
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from . import db, factory, querylog, testing
+from . import db, testing
 from .models import Author, Book, Person, Placement, Student, Visit
 
 
@@ -59,7 +59,7 @@ async def test_two_transactions_of_a_fresh_database_work_at_the_same_moment(
 
 
 async def test_statements_are_counted_but_not_those_that_manage_a_transaction(
-    database: db.Database, query_log: querylog.QueryLog
+    database: db.Database, query_log: testing.QueryLog
 ) -> None:
     with query_log.expect(2):
         async with database.transaction() as session:
@@ -71,7 +71,7 @@ async def test_statements_are_counted_but_not_those_that_manage_a_transaction(
 
 
 async def test_a_wrong_count_fails_and_shows_what_was_sent(
-    database: db.Database, query_log: querylog.QueryLog
+    database: db.Database, query_log: testing.QueryLog
 ) -> None:
     shown = r"expected 2 statements, and 1 were sent:\n  1\. SELECT probe_authors\.email FROM"
     with pytest.raises(pytest.fail.Exception, match=shown), query_log.expect(2):
@@ -85,13 +85,13 @@ async def test_a_wrong_count_fails_and_shows_what_was_sent(
 
 
 async def test_statements_of_a_fresh_database_are_counted(
-    fresh_database: db.Database, query_log: querylog.QueryLog
+    fresh_database: db.Database, query_log: testing.QueryLog
 ) -> None:
     with query_log.expect(1):
         await _emails(fresh_database)
 
 
-async def test_a_row_is_made_with_all_that_it_takes(make: factory.Make) -> None:
+async def test_a_row_is_made_with_all_that_it_takes(make: testing.Make) -> None:
     book = await make(Book, pages=12)
     assert book.pages == 12
     assert book.title
@@ -100,21 +100,21 @@ async def test_a_row_is_made_with_all_that_it_takes(make: factory.Make) -> None:
     assert (other.author_id, other.title) != (book.author_id, book.title)
 
 
-async def test_a_row_is_made_for_another(make: factory.Make, session: AsyncSession) -> None:
+async def test_a_row_is_made_for_another(make: testing.Make, session: AsyncSession) -> None:
     author = await make(Author)
     assert (await make(Book, author=author)).author_id == author.id
     assert (await make(Book, author_id=author.id)).author_id == author.id
     assert await session.scalar(sa.select(sa.func.count(Author.id))) == 1
 
 
-async def test_a_row_is_made_of_any_mapping(make: factory.Make) -> None:
+async def test_a_row_is_made_of_any_mapping(make: testing.Make) -> None:
     student = await make(Student, password="secret")
     assert (student.kind, student.password) == ("student", "hash of secret")
     assert student.sleeps.total_seconds() > 0
     assert (await make(Person)).name != student.name
 
 
-async def test_a_row_is_made_for_one_whose_key_has_several_columns(make: factory.Make) -> None:
+async def test_a_row_is_made_for_one_whose_key_has_several_columns(make: testing.Make) -> None:
     await make(Placement)
     visit = await make(Visit)
     placement = await make(Placement, visits=[visit])
@@ -148,7 +148,7 @@ async def test_what_is_due_after_a_commit_is_noted_and_not_called(
             db.on_commit(session, lambda: called.append("dropped"))
             raise ValueError("rolled back")
     assert called == []
-    await db.sessions.run_callbacks(committed)
+    await db.session.run_callbacks(committed)
     assert called == ["kept"]
 
 

@@ -181,7 +181,7 @@ async def test_a_commit_whose_reply_is_lost_is_not_done_again(fresh_database: db
         settings = fresh_database.settings.model_copy(update={"url": url})
         async with db.Database(settings) as database:
             at_commit(database, network.lose_the_next_reply)
-            with pytest.raises(db.CommitUnknown):
+            with pytest.raises(db.CommitOutcomeUnknown):
                 await database.run(work)
             assert database.pool_status().in_use == 0
     assert len(attempts) == 1
@@ -253,7 +253,7 @@ async def test_an_error_that_was_swallowed_does_not_pass_for_a_commit(
             db.on_commit(session, lambda: called.append("committed"))
             with pytest.raises(db.UniqueViolation):
                 await session.execute(sa.insert(Author).values(email="ada@example.com", name="Ada"))
-    except db.RolledBack as error:
+    except db.TransactionRolledBack as error:
         assert isinstance(error.__cause__, Exception)
     # Whether the database undoes the rest is its own affair; what counts is that we know.
     assert bool(await emails(fresh_database)) == bool(called)
@@ -264,7 +264,7 @@ async def test_a_connection_whose_loss_was_swallowed_does_not_pass_for_a_commit(
     fresh_database: db.Database, savepoint: bool
 ) -> None:
     called: list[str] = []
-    with pytest.raises(db.RolledBack):
+    with pytest.raises(db.TransactionRolledBack):
         async with fresh_database.transaction() as session:
             db.on_commit(session, lambda: called.append("committed"))
             async with session.begin_nested() if savepoint else nullcontext():
@@ -297,7 +297,7 @@ async def test_a_flush_whose_error_was_swallowed_is_told_of(fresh_database: db.D
             await authors.create(email="ada@example.com")
         return "done"
 
-    with pytest.raises(db.RolledBack) as raised:
+    with pytest.raises(db.TransactionRolledBack) as raised:
         await fresh_database.run(work)
     assert isinstance(raised.value.__cause__, db.UniqueViolation)
     async with fresh_database.session() as session:
@@ -313,7 +313,7 @@ async def test_a_flush_whose_error_was_swallowed_undoes_no_more_than_its_savepoi
     async with database.transaction() as session:
         authors = db.Repository[Author](session)
         await authors.create(email="ada@example.com")
-        with pytest.raises(db.RolledBack):
+        with pytest.raises(db.TransactionRolledBack):
             async with session.begin_nested():
                 await authors.create(email="grace@example.com")
                 with pytest.raises(db.UniqueViolation):
@@ -489,7 +489,7 @@ async def test_run_returns_what_the_work_returns(database: db.Database) -> None:
     "kind", [db.SerializationFailure, db.Deadlock, db.SchemaChanged, db.Unavailable]
 )
 async def test_run_replays_the_whole_unit(
-    database: db.Database, kind: type[db.DatabaseError]
+    database: db.Database, kind: type[db.DataLayerError]
 ) -> None:
     sessions: list[AsyncSession] = []
 
@@ -528,7 +528,7 @@ async def test_run_replays_a_lock_timeout_where_that_is_asked(database: db.Datab
         await database.run(work)
     assert len(attempts) == 1
     with pytest.raises(db.LockTimeout):
-        await database.run(work, also=(db.LockTimeout,))
+        await database.run(work, retry_on=(db.LockTimeout,))
     assert len(attempts) == 4
 
 
@@ -537,10 +537,10 @@ async def test_run_never_replays_what_may_be_committed(database: db.Database) ->
 
     async def work(session: AsyncSession) -> None:
         attempts.append(1)
-        raise db.CommitUnknown("who knows")
+        raise db.CommitOutcomeUnknown("who knows")
 
-    with pytest.raises(db.CommitUnknown):
-        await database.run(work, also=(db.DatabaseError,))
+    with pytest.raises(db.CommitOutcomeUnknown):
+        await database.run(work, retry_on=(db.DataLayerError,))
     assert len(attempts) == 1
 
 
@@ -661,7 +661,11 @@ async def test_a_session_refuses_a_second_task(fresh_database: db.Database) -> N
         results = await asyncio.gather(
             *[session.scalar(count_authors) for _ in range(3)], return_exceptions=True
         )
-        assert [type(result) for result in results] == [int, db.SharedSession, db.SharedSession]
+        assert [type(result) for result in results] == [
+            int,
+            db.ConcurrentSessionUse,
+            db.ConcurrentSessionUse,
+        ]
         # One after the other is fine.
         assert await asyncio.create_task(session.scalar(count_authors)) == 0
     assert await emails(fresh_database) == []
@@ -673,7 +677,7 @@ async def test_a_shared_session_spoils_no_connection(fresh_database: db.Database
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SAWarning)
         for _ in range(5):
-            with pytest.raises(db.SharedSession):
+            with pytest.raises(db.ConcurrentSessionUse):
                 async with fresh_database.transaction() as session:
                     rows = [Author(email=f"{n}@example.com") for n in range(3)]
                     await session.connection()
@@ -706,7 +710,7 @@ async def test_a_second_task_can_end_or_change_nothing(
         found, refused = await asyncio.gather(
             session.scalar(count_authors), call(session), return_exceptions=True
         )
-        assert (found, type(refused)) == (0, db.SharedSession)
+        assert (found, type(refused)) == (0, db.ConcurrentSessionUse)
     assert await emails(fresh_database) == []
 
 
@@ -723,7 +727,7 @@ async def test_a_session_that_is_closed_lets_one_call_end_and_no_other_begin(
         await session.connection()
         task = asyncio.create_task(count())
         await asyncio.sleep(0)
-    with pytest.raises(db.SharedSession):
+    with pytest.raises(db.ConcurrentSessionUse):
         await task
     assert counted == [0]
 
@@ -750,17 +754,15 @@ async def test_an_error_is_not_hidden_by_a_task_that_still_uses_its_session(
 async def test_a_connection_that_could_not_be_rolled_back_is_not_used_again(
     fresh_database: db.Database,
 ) -> None:
-    settings = fresh_database.settings.model_copy(update={"guard": False})
-    async with db.Database(settings) as database:
-        async with database.session() as session:
-            # It begins with its first statement; which of the next two fails depends on the driver.
-            await session.scalar(count_authors)
-            await asyncio.gather(
-                session.scalar(count_authors), session.rollback(), return_exceptions=True
-            )
-        for number in range(2):
-            async with database.transaction() as session:
-                author(session, f"{number}@example.com")
+    async with fresh_database.engine.connect() as connection:
+        # A connection has no guard. Which of the two calls fails depends on the driver.
+        await connection.scalar(count_authors)
+        await asyncio.gather(
+            connection.scalar(count_authors), connection.rollback(), return_exceptions=True
+        )
+    for number in range(2):
+        async with fresh_database.transaction() as session:
+            author(session, f"{number}@example.com")
     assert await emails(fresh_database) == ["0@example.com", "1@example.com"]
 
 
@@ -770,22 +772,15 @@ async def test_a_connection_that_could_not_be_rolled_back_is_not_used_again(
 async def test_a_commit_that_a_busy_connection_refuses_is_not_unknown(
     fresh_database: db.Database,
 ) -> None:
-    settings = fresh_database.settings.model_copy(update={"guard": False})
-    async with db.Database(settings) as database, database.session() as session:
-        author(session)
-        await session.flush()
+    async with fresh_database.engine.connect() as connection:
+        await connection.execute(sa.insert(Author).values(email="ada@example.com"))
+        # A connection has no guard.
         _, ended = await asyncio.gather(
-            session.scalar(count_authors), session.commit(), return_exceptions=True
+            connection.scalar(count_authors), connection.commit(), return_exceptions=True
         )
         # Where it is not refused it waits for its turn.
-        assert ended is None or isinstance(ended, db.SharedSession), repr(ended)
+        assert ended is None or isinstance(ended, db.ConcurrentSessionUse), repr(ended)
     assert await emails(fresh_database) == ([] if ended else ["ada@example.com"])
-
-
-async def test_the_guard_costs_nothing_when_it_is_off(fresh_database: db.Database) -> None:
-    settings = fresh_database.settings.model_copy(update={"guard": False})
-    async with db.Database(settings) as database, database.session() as session:
-        assert not hasattr(session.sync_session, "_call")
 
 
 def test_a_second_event_loop_is_refused(database_server: sa.URL) -> None:

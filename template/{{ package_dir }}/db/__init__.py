@@ -1,14 +1,15 @@
 """The data layer. `copier update` keeps it current (copier-async-sqlalchemy): never edit it."""
 
-from .base import Base, ExactDecimal, JSONObject, UTCDateTime
 from .database import Database
-from .dialect import partial_index
-from .engine import create_engine
+from .engine import Health, PoolStatus, create_engine
+from .engine.dialect import partial_index
 from .errors import (
+    RETRYABLE,
     CheckViolation,
-    CommitUnknown,
+    CommitOutcomeUnknown,
+    ConcurrentSessionUse,
     ConstraintViolation,
-    DatabaseError,
+    DataLayerError,
     Deadlock,
     ForeignKeyViolation,
     InvalidCursor,
@@ -16,24 +17,35 @@ from .errors import (
     LockTimeout,
     NotFound,
     NotNullViolation,
+    NotWritable,
     PoolExhausted,
     QueryTimeout,
     ReadOnly,
-    RolledBack,
     SchemaChanged,
     SerializationFailure,
-    SharedSession,
-    StaleVersion,
-    StillReferenced,
+    StaleRow,
+    TransactionRolledBack,
     Unavailable,
     UniqueViolation,
     UnknownField,
 )
-from .health import Health, PoolStatus
-from .mixins import BigIntKeyed, Key, Keyed, SoftDeletable, Timestamped, UUIDKeyed, Versioned
-from .pagination import CursorPage, Page
-from .repository import Repository, contains, starts_with
-from .sessions import create_session, on_commit
+from .models import (
+    NAMING_CONVENTION,
+    Base,
+    BigIntPrimaryKey,
+    ExactDecimal,
+    JSONObject,
+    Key,
+    PrimaryKey,
+    SoftDeletable,
+    Timestamped,
+    UTCDateTime,
+    UUIDPrimaryKey,
+    Versioned,
+)
+from .repository.pages import CursorPage, Page
+from .repository.repository import Repository
+from .session import on_commit
 from .settings import DatabaseSettings
 
 __all__ = [
@@ -43,14 +55,14 @@ __all__ = [
     "Health",
     "PoolStatus",
     "create_engine",
-    "create_session",
     "on_commit",
     # Models.
     "Base",
+    "NAMING_CONVENTION",
+    "PrimaryKey",
     "Key",
-    "Keyed",
-    "UUIDKeyed",
-    "BigIntKeyed",
+    "UUIDPrimaryKey",
+    "BigIntPrimaryKey",
     "Timestamped",
     "SoftDeletable",
     "Versioned",
@@ -62,21 +74,19 @@ __all__ = [
     "Repository",
     "Page",
     "CursorPage",
-    "contains",
-    "starts_with",
     # What can go wrong.
-    "DatabaseError",
+    "DataLayerError",
     "NotFound",
     "UnknownField",
+    "NotWritable",
     "InvalidCursor",
     "InvalidValue",
     "ConstraintViolation",
     "UniqueViolation",
     "ForeignKeyViolation",
-    "StillReferenced",
     "NotNullViolation",
     "CheckViolation",
-    "StaleVersion",
+    "StaleRow",
     "SerializationFailure",
     "Deadlock",
     "LockTimeout",
@@ -84,8 +94,9 @@ __all__ = [
     "SchemaChanged",
     "PoolExhausted",
     "Unavailable",
-    "CommitUnknown",
-    "RolledBack",
+    "CommitOutcomeUnknown",
+    "TransactionRolledBack",
     "ReadOnly",
-    "SharedSession",
+    "ConcurrentSessionUse",
+    "RETRYABLE",
 ]

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.exc import ArgumentError
 
-from . import dialect, driver
 from .database import Database
-from .errors import DatabaseError
+from .engine import dialect, driver
+from .errors import DataLayerError
 from .settings import DatabaseSettings
 
 # What an answer is made of: printed as a sentence, or with --json as it is.
@@ -41,7 +41,7 @@ async def ping(settings: DatabaseSettings, deadline: float) -> Report:
             database.engine.execution_options(**dialect.AUTOCOMMIT).connect() as connection,
         ):
             await connection.execute(sa.select(1))
-    except (DatabaseError, TimeoutError) as error:
+    except (DataLayerError, TimeoutError) as error:
         problem = str(error) or f"no answer within {deadline:.1f} s"
         advice = _advise(error)
         report |= {"ok": False, "error": problem}

@@ -13,12 +13,10 @@ from weakref import WeakSet
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
-from . import dialect, health
-from .engine import Password, create_engine
-from .errors import RETRYABLE, CommitUnknown, DatabaseError
-from .health import Health, PoolStatus
+from .engine import Health, Password, PoolStatus, create_engine, dialect, health
+from .errors import RETRYABLE, CommitOutcomeUnknown, DataLayerError
 from .replicas import Replicas, create_replicas
-from .sessions import create_session
+from .session import create_session
 from .settings import DatabaseSettings
 
 logger = logging.getLogger(__name__)
@@ -149,7 +147,7 @@ class Database:
         With `read_only` the database itself refuses writes, every read sees one moment, and a
         replica is read from where there is one.
         A COMMIT is awaited to its end even when the task is cancelled, and the cancellation raised
-        after that. Raises CommitUnknown if the connection is lost during COMMIT, RolledBack if the
+        after that. Raises CommitOutcomeUnknown if the connection is lost during COMMIT, TransactionRolledBack if the
         body swallowed an error after which the database had undone the unit.
         """
         options = dialect.transaction_options(isolation_level, read_only)
@@ -185,19 +183,19 @@ class Database:
         work: Work[T],
         attempts: int = 3,
         *,
-        also: tuple[type[DatabaseError], ...] = (),
+        retry_on: tuple[type[DataLayerError], ...] = (),
         isolation_level: str | None = None,
         read_only: bool = False,
     ) -> T:
         """What `work(session)` returns, in a transaction; tried anew where that is safe.
 
         The whole of `work` is replayed, up to `attempts` times in all, in a new session, after a
-        SerializationFailure, Deadlock, SchemaChanged, Unavailable, or an error of `also`, such as
-        LockTimeout or StaleVersion. CommitUnknown is never among them: the work may be done.
+        SerializationFailure, Deadlock, SchemaChanged, Unavailable, or an error of `retry_on`, such as
+        LockTimeout or StaleRow. CommitOutcomeUnknown is never among them: the work may be done.
         Raises RuntimeError inside a transaction of the same task, which it could not replay.
         """
         self._refuse_inside_a_transaction("run")
-        retryable = (*RETRYABLE, *also)
+        retryable = (*RETRYABLE, *retry_on)
         for attempt in range(1, attempts + 1):
             try:
                 async with self.transaction(
@@ -205,7 +203,7 @@ class Database:
                 ) as session:
                     return await work(session)
             except retryable as error:
-                if attempt >= attempts or isinstance(error, CommitUnknown):
+                if attempt >= attempts or isinstance(error, CommitOutcomeUnknown):
                     raise
                 logger.info("attempt %d of %d failed: %s", attempt, attempts, error)
             # Those who met once must not meet again: each waits for a time of its own.
@@ -251,7 +249,7 @@ class Database:
 
     def _open_session(self, bind: Bind, *, reader: bool = False) -> AsyncSession:
         """A session on an engine or a connection; the test kit puts its own here."""
-        return create_session(bind, reader=reader, guard=self.settings.guard)
+        return create_session(bind, reader=reader)
 
     def _opened(self, bind: Bind, *, reader: bool = False) -> AsyncSession:
         """The same, kept in mind for as long as anyone has it: see _refuse_inside_a_transaction."""
@@ -282,9 +280,9 @@ class Database:
                 " Call it outside, or do the work on the session in hand"
             )
 
-    async def ping(self, patience: float = 5) -> Health:
-        """Whether the database answers within `patience` seconds. Never raises."""
-        return await health.ping(self.engine, patience)
+    async def ping(self, timeout: float = 5) -> Health:
+        """Whether the database answers within `timeout` seconds. Never raises."""
+        return await health.ping(self.engine, timeout)
 
     def pool_status(self) -> PoolStatus:
         """How the pool stands at this moment."""

@@ -1,12 +1,12 @@
 """The errors of the data layer, the same for every driver."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import exc
 
 
-class DatabaseError(Exception):
+class DataLayerError(Exception):
     """Any failure that the layer names; catch it where one answer serves them all."""
 
     # Python would make it anew from its text, and break the pool of the process that waits for it.
@@ -14,11 +14,11 @@ class DatabaseError(Exception):
         return _copy, (type(self), self.args), self.__dict__
 
 
-def _copy(kind: type[DatabaseError], args: tuple[object, ...]) -> DatabaseError:
+def _copy(kind: type[DataLayerError], args: tuple[object, ...]) -> DataLayerError:
     return kind.__new__(kind, *args)
 
 
-class NotFound(DatabaseError):
+class NotFound(DataLayerError):
     """No row has this key; a web service answers 404."""
 
     def __init__(self, model: type, key: object) -> None:
@@ -27,8 +27,8 @@ class NotFound(DatabaseError):
         self.key = key
 
 
-class UnknownField(DatabaseError, ValueError):
-    """A field that cannot be written, sorted by or loaded; a web service answers 422."""
+class _RefusedNames(DataLayerError):
+    """Names of fields that are not among those `allowed`."""
 
     def __init__(self, model: type, fields: Iterable[str], allowed: Iterable[str]) -> None:
         self.model = model
@@ -40,11 +40,19 @@ class UnknownField(DatabaseError, ValueError):
         )
 
 
-class InvalidCursor(DatabaseError, ValueError):
+class UnknownField(_RefusedNames, ValueError):
+    """A name from outside, such as a sort, that the repository does not declare (422)."""
+
+
+class NotWritable(_RefusedNames, TypeError):
+    """A name in code that `create`, `update` or a bulk write may not set: correct the code."""
+
+
+class InvalidCursor(DataLayerError, ValueError):
     """A cursor of another model or another sort, or none at all; a web service answers 422."""
 
 
-class InvalidValue(DatabaseError, ValueError):
+class InvalidValue(DataLayerError, ValueError):
     """A value that does not fit its column: too large, too long, of no such kind (422).
 
     It does not repeat the value. The driver's error, the `__cause__`, may.
@@ -53,11 +61,11 @@ class InvalidValue(DatabaseError, ValueError):
     problem = "a value does not fit its column"
 
 
-class StaleVersion(DatabaseError):
+class StaleRow(DataLayerError):
     """Someone else changed the row since it was read: read it again and decide anew (409)."""
 
 
-class ConstraintViolation(DatabaseError, exc.IntegrityError):
+class ConstraintViolation(DataLayerError, exc.IntegrityError):
     """A constraint refused the change; also SQLAlchemy's IntegrityError, for handlers of that.
 
     `constraint` is its name, None where the database does not tell; `fields` are its columns.
@@ -92,18 +100,31 @@ class UniqueViolation(ConstraintViolation):
 
 
 class ForeignKeyViolation(ConstraintViolation):
-    """A row would refer to one that is not there; `fields` are those that refer."""
+    """A row refers to one that is not there, or would lose the row that it refers to.
 
-    problem = "a row would refer to one that is not there"
-
-
-class StillReferenced(ForeignKeyViolation):
-    """Other rows refer to the row that would go, or change its key; `fields` are none of its own.
-
-    Known by the statement: a constraint that waits for the commit raises ForeignKeyViolation.
+    `referenced` is True where other rows still refer to the row that would go or change its key,
+    False where the row that is referred to is missing (`fields` are those that refer), and None
+    where the database does not tell: SQLite, and a constraint that is deferred to the commit.
     """
 
-    problem = "other rows refer to this one"
+    problem = "a foreign key is violated"
+    _problems: ClassVar = {
+        True: "other rows refer to this one",
+        False: "a row would refer to one that is not there",
+        None: problem,
+    }
+
+    def __init__(
+        self,
+        original: exc.DBAPIError,
+        constraint: str | None,
+        fields: tuple[str, ...],
+        *,
+        referenced: bool | None,
+    ) -> None:
+        super().__init__(original, constraint, fields)
+        self.referenced = referenced
+        self.problem = self._problems[referenced]
 
 
 class NotNullViolation(ConstraintViolation):
@@ -118,35 +139,35 @@ class CheckViolation(ConstraintViolation):
     problem = "a value is not allowed"
 
 
-class SerializationFailure(DatabaseError):
+class SerializationFailure(DataLayerError):
     """Another transaction got in the way: the whole unit of work may be tried again."""
 
 
-class Deadlock(DatabaseError):
+class Deadlock(DataLayerError):
     """Two transactions waited for each other: the whole unit of work may be tried again."""
 
 
-class LockTimeout(DatabaseError):
+class LockTimeout(DataLayerError):
     """Another transaction held the row or table for longer than a lock is waited for."""
 
 
-class QueryTimeout(DatabaseError):
+class QueryTimeout(DataLayerError):
     """A statement took longer than it may; nothing of its transaction was kept."""
 
 
-class PoolExhausted(DatabaseError):
+class PoolExhausted(DataLayerError):
     """Every connection of the pool was in use for the whole DATABASE_POOL_TIMEOUT (503)."""
 
 
-class Unavailable(DatabaseError):
+class Unavailable(DataLayerError):
     """The database cannot be reached, or the connection was lost before COMMIT (503)."""
 
 
-class CommitUnknown(DatabaseError):
+class CommitOutcomeUnknown(DataLayerError):
     """The connection was lost during COMMIT: the work is in the database, or none of it is."""
 
 
-class RolledBack(DatabaseError):
+class TransactionRolledBack(DataLayerError):
     """The unit's error was swallowed, and the whole of it, or of its savepoint, was undone."""
 
     def __init__(self) -> None:
@@ -156,15 +177,15 @@ class RolledBack(DatabaseError):
         )
 
 
-class SchemaChanged(DatabaseError):
+class SchemaChanged(DataLayerError):
     """A table changed under the transaction: the whole unit of work may be tried again."""
 
 
-class ReadOnly(DatabaseError):
+class ReadOnly(DataLayerError):
     """Something would be written, or locked, where there is only reading."""
 
 
-class SharedSession(DatabaseError):
+class ConcurrentSessionUse(DataLayerError):
     """Two tasks used one session at the same time: give each its own (`database.gather`)."""
 
     def __init__(self) -> None:
@@ -175,7 +196,7 @@ class SharedSession(DatabaseError):
 
 
 # After these the whole unit of work may be replayed: nothing of it is in the database.
-RETRYABLE: tuple[type[DatabaseError], ...] = (
+RETRYABLE: tuple[type[DataLayerError], ...] = (
     SerializationFailure,
     Deadlock,
     SchemaChanged,

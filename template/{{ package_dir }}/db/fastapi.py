@@ -18,8 +18,8 @@ from starlette.types import Send
 
 from . import errors
 from .database import Database
-from .health import Health
-from .mixins import Key
+from .engine import Health
+from .models import Key
 
 logger = logging.getLogger(__name__)
 
@@ -88,15 +88,15 @@ _ANSWERS: dict[type[Exception], tuple[int, str]] = {
     errors.NotFound: (404, "there is none with this key"),
     errors.UniqueViolation: (409, "there is one with the same value"),
     errors.ForeignKeyViolation: (409, "what it refers to is not there, or it is referred to"),
-    errors.StillReferenced: (409, "something else refers to it"),
-    errors.StaleVersion: (409, "someone else changed it: read it again, and decide anew"),
+    errors.StaleRow: (409, "someone else changed it: read it again, and decide anew"),
     errors.NotNullViolation: (422, "a value is missing"),
     errors.CheckViolation: (422, "a value is not allowed"),
     errors.InvalidValue: (422, "a value is of another kind or size, or is a time without a zone"),
     errors.UnknownField: (422, "a field is not known here"),
+    errors.NotWritable: (422, "a field is not known here"),
     errors.InvalidCursor: (422, "the cursor is not one of these pages: begin with none"),
     # Asked again at once it might be done twice: so no 503, which invites to that.
-    errors.CommitUnknown: (500, "it may have been done: look before you try again"),
+    errors.CommitOutcomeUnknown: (500, "it may have been done: look before you try again"),
     # Nothing was kept, and the same request may well succeed: 409 would ask for another one.
     **dict.fromkeys(
         (*errors.RETRYABLE, errors.LockTimeout, errors.QueryTimeout, errors.PoolExhausted),
@@ -111,7 +111,12 @@ def add_error_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, partial(_answer, status, detail))
 
 
+_REFERENCED = {True: "something else refers to it", False: "what it refers to is not there"}
+
+
 async def _answer(status: int, detail: str, request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, errors.ForeignKeyViolation) and error.referenced is not None:
+        detail = _REFERENCED[error.referenced]
     if status >= 500:
         logger.error("answered %d: %s", status, error)
     fields: tuple[str, ...] = getattr(error, "fields", ())
@@ -132,7 +137,7 @@ async def live() -> dict[str, bool]:
 @health.get("/ready")
 async def ready(database: AppDatabase, response: Response) -> Health:
     """Whether the database answers within 2 s; if not, 503 and why: for your own probes alone."""
-    found = await database.ping(patience=2)
+    found = await database.ping(timeout=2)
     response.status_code = 200 if found.ok else 503
     return found
 

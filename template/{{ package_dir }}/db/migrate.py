@@ -14,9 +14,8 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.util import CommandError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from . import dialect
-from .base import ExactDecimal, UTCDateTime
-from .engine import create_engine
+from .engine import create_engine, dialect
+from .models import ExactDecimal, UTCDateTime
 from .settings import DatabaseSettings
 
 
@@ -65,9 +64,9 @@ async def _migrate_locked(migrate: Callable[..., None], settings: DatabaseSettin
 @asynccontextmanager
 async def connection_alone(
     engine: AsyncEngine,
-    patience: float,
+    timeout: float,
 ) -> AsyncGenerator[AsyncConnection]:
-    """A connection to migrate on, while no other process migrates. `patience` is in seconds.
+    """A connection to migrate on, while no other process migrates. `timeout` is in seconds.
 
     Raises TimeoutError when that is over.
     """
@@ -78,14 +77,14 @@ async def connection_alone(
             # as a slow statement, and CREATE INDEX CONCURRENTLY waits for all transactions.
             side = await stack.enter_async_context(engine.connect())
             await side.execution_options(**dialect.AUTOCOMMIT)
-            deadline = time.monotonic() + patience
+            deadline = time.monotonic() + timeout
             while not await side.scalar(take):
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"another process has been migrating for {patience:.0f} s")
+                    raise TimeoutError(f"another process has been migrating for {timeout:.0f} s")
                 await asyncio.sleep(0.1)
             stack.push_async_callback(side.scalar, release)
         connection = await stack.enter_async_context(engine.connect())
-        await dialect.prepare_migration(connection, patience)
+        await dialect.prepare_migration(connection, timeout)
         yield connection
 
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from .engine import Password, create_engine
-from .errors import DatabaseError, QueryTimeout, Unavailable
+from .errors import DataLayerError, QueryTimeout, Unavailable
 from .settings import DatabaseSettings
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Replicas:
             await engine.dispose(close=close)
         self._engines.clear()
 
-    def _leave_out(self, engine: AsyncEngine, error: DatabaseError) -> None:
+    def _leave_out(self, engine: AsyncEngine, error: DataLayerError) -> None:
         if engine not in self._down:
             logger.warning("the replica %s is left out: %s", engine.url, error)
             self._down[engine] = asyncio.create_task(self._await(engine))

@@ -21,7 +21,7 @@ FACTOR = int(os.environ.get("FAULTS_FACTOR", "1"))
 PATIENCE = 60
 
 
-class Unit(db.BigIntKeyed, db.Versioned, ProbeBase):
+class Unit(db.BigIntPrimaryKey, db.Versioned, ProbeBase):
     """What a unit of work leaves behind. Its name is not unique: that would hide a double."""
 
     __tablename__ = "fault_units"

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from .. import db, dialect
+from .. import databases, db, dialect
 
 BACKEND = sa.make_url(f"{db.settings.DRIVER}://").get_backend_name()
 
@@ -60,14 +60,14 @@ has_server = only("postgresql", "mysql", why="SQLite has no server")
 def restarting_server() -> Generator[sa.URL]:
     """A temporary server which is run again when it ends; a directory of files for SQLite."""
     with pytest.MonkeyPatch.context() as patch:
-        if program := vars(dialect).get("_SERVER"):
+        if program := vars(databases).get("_SERVER"):
             again = (sys.executable, str(Path(__file__).with_name("endless.py")))
             # It gets the full paths of its programs where it is started.
-            servers = vars(import_module(f"{db.__name__}.servers"))
-            found = servers["_find"](servers["ServerProgram"](**program))
+            servers = vars(import_module(f"{db.__name__}.testing.servers"))
+            found = servers["_find"](program)
             serve = (*again, *found.serve, *_OPTIONS[BACKEND])
-            patch.setattr(dialect, "_SERVER", {**asdict(found), "serve": serve})
-        with dialect.temporary_server() as url:
+            patch.setattr(databases, "_SERVER", replace(found, serve=serve))
+        with databases.temporary_server() as url:
             yield url
 
 
@@ -77,7 +77,7 @@ async def restart(witness: db.Database) -> None:
         file = Path(str(await session.scalar(sa.text(_FILE_OF_PID[BACKEND]))))
     before = _pid(file)
     assert before
-    os.kill(before, vars(dialect)["_SERVER"]["stop"])
+    os.kill(before, vars(databases)["_SERVER"].stop)
     while _pid(file) in (None, before) or not (await witness.ping()).ok:
         await asyncio.sleep(0.02)
 

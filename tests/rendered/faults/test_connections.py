@@ -61,7 +61,7 @@ async def test_connection_killed_before_commit(ground: Ground) -> None:
             await hang_up_on_all(ground.witness)
 
         # That COMMIT did not arrive cannot be known on this side.
-        with pytest.raises(db.CommitUnknown):
+        with pytest.raises(db.CommitOutcomeUnknown):
             await ground.database.run(work)
 
     await ground.survive(fault, 20)
@@ -79,7 +79,7 @@ async def test_reply_to_commit_lost(ground: Ground) -> None:
                 network.lose_the_next_reply()
 
             event.listen(database.engine.sync_engine, "commit", lose, once=True)
-            with pytest.raises(db.CommitUnknown):
+            with pytest.raises(db.CommitOutcomeUnknown):
                 await database.run(lambda session: insert(session, f"{number}"))
             ground.expected[f"{number}"] = 0
 

@@ -102,7 +102,7 @@ async def test_lost_update_where_versions_are_compared(ground: Ground) -> None:
 
     async def fault(number: int) -> None:
         await together(
-            ground.database.run(increment, attempts=100, also=(db.StaleVersion,)) for _ in range(10)
+            ground.database.run(increment, attempts=100, retry_on=(db.StaleRow,)) for _ in range(10)
         )
         ground.expected["the one"] += 10
 

@@ -59,7 +59,7 @@ async def test_session_used_after_its_end(ground: Ground) -> None:
 
 async def test_session_shared_by_tasks(ground: Ground) -> None:
     async def fault(number: int) -> None:
-        with pytest.raises(db.SharedSession):
+        with pytest.raises(db.ConcurrentSessionUse):
             async with ground.database.transaction() as session:
                 await session.connection()
                 await asyncio.gather(*[insert(session, f"{number}.{n}") for n in range(3)])

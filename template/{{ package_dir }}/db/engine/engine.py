@@ -14,10 +14,11 @@ from sqlalchemy.engine import AdaptedConnection, Dialect, ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, NullPool, QueuePool
-from sqlalchemy.util import await_only
+from sqlalchemy.util import await_
 
-from . import dialect, driver, errors, tls, translation
-from .settings import DatabaseSettings
+from .. import errors, tls
+from ..settings import DatabaseSettings
+from . import dialect, driver, driver_errors
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def create_engine(
     )
     dialect.attach(engine, settings)
     _Watch(settings, password).attach(engine.sync_engine, ping=bool(pre_ping))
-    translation.attach(engine)
+    driver_errors.attach(engine)
     return engine
 
 
@@ -112,7 +113,7 @@ class _Watch:
         if self._password:
             password = self._password()
             # SQLAlchemy calls this in a greenlet, where an await goes through here.
-            options["password"] = await_only(password) if isawaitable(password) else password
+            options["password"] = await_(password) if isawaitable(password) else password
         # What is raised here passes by `handle_error`; TypeError is for a parameter of the URL,
         # UnicodeError for a host that can be no name.
         try:

@@ -29,16 +29,16 @@ class PoolStatus:
     limit: int | None
 
 
-async def ping(engine: AsyncEngine, patience: float) -> Health:
-    """Whether the database answers within `patience` seconds. It makes nothing, and never raises."""
+async def ping(engine: AsyncEngine, timeout: float) -> Health:
+    """Whether the database answers within `timeout` seconds. It makes nothing, and never raises."""
     began = time.perf_counter()
     # A task of its own: to give up a connection may take longer, as where SQLite waits for a lock.
     asking = asyncio.create_task(_ask(engine))
     try:
-        await asyncio.wait([asking], timeout=patience)
+        await asyncio.wait([asking], timeout=timeout)
     finally:
         asking.cancel()
-    error = asking.result() if asking.done() else f"no answer within {patience} s"
+    error = asking.result() if asking.done() else f"no answer within {timeout} s"
     return Health(error is None, time.perf_counter() - began, error)
 
 

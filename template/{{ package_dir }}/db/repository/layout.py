@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase
 
-from .errors import UnknownField
-from .rows import Batch, Row, names_of
+from ..engine.rows import Batch, Row, names_of
+from ..errors import NotWritable
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Layout:
     def columns_of(self, names: Collection[str]) -> list[str]:
         """The keys of these attributes' columns."""
         if unknown := set(names) - self.names:
-            raise UnknownField(self.model, unknown, self.names)
+            raise NotWritable(self.model, unknown, self.names)
         return [each.column.key for each in self.fields if each.name in names]
 
     def check_keys(self, keys: Collection[Any]) -> None:
@@ -164,7 +164,7 @@ class Layout:
     def _check(self, chunk: list[Row]) -> frozenset[str]:
         given = names_of(chunk)
         if unknown := given - self.names:
-            raise UnknownField(self.model, unknown, self.names)
+            raise NotWritable(self.model, unknown, self.names)
         return given
 
 

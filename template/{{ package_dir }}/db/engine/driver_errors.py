@@ -8,12 +8,12 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from . import dialect, driver
-from .errors import (
+from ..errors import (
     CheckViolation,
-    CommitUnknown,
+    CommitOutcomeUnknown,
+    ConcurrentSessionUse,
     ConstraintViolation,
-    DatabaseError,
+    DataLayerError,
     Deadlock,
     ForeignKeyViolation,
     InvalidValue,
@@ -21,23 +21,22 @@ from .errors import (
     NotNullViolation,
     QueryTimeout,
     ReadOnly,
-    RolledBack,
     SchemaChanged,
     SerializationFailure,
-    SharedSession,
-    StillReferenced,
+    TransactionRolledBack,
     Unavailable,
     UniqueViolation,
 )
+from . import dialect, driver
 
 _VIOLATIONS: dict[str, type[ConstraintViolation]] = {
     **dict.fromkeys(dialect.UNIQUE_VIOLATION, UniqueViolation),
     **dict.fromkeys(dialect.FOREIGN_KEY_VIOLATION, ForeignKeyViolation),
-    **dict.fromkeys(dialect.STILL_REFERENCED, StillReferenced),
+    **dict.fromkeys(dialect.STILL_REFERENCED, ForeignKeyViolation),
     **dict.fromkeys(dialect.NOT_NULL_VIOLATION, NotNullViolation),
     **dict.fromkeys(dialect.CHECK_VIOLATION, CheckViolation),
 }
-_FAILURES: dict[str, tuple[type[DatabaseError], str]] = {
+_FAILURES: dict[str, tuple[type[DataLayerError], str]] = {
     code: (kind, message)
     for codes, kind, message in (
         (dialect.SERIALIZATION_FAILURE, SerializationFailure, "a concurrent change won"),
@@ -79,7 +78,7 @@ def _commit(connection: sa.Connection) -> None:
     failure = None if autocommit else connection.info.get(_FAILURE)
     if failure:
         # The database would answer COMMIT with a rollback, and no error.
-        raise RolledBack from failure
+        raise TransactionRolledBack from failure
     connection.info[_COMMITTING] = True
 
 
@@ -113,8 +112,8 @@ def _handle_error(context: ExceptionContext) -> BaseException | None:
         return error
     if context.is_disconnect and connection.info.get(_COMMITTING):
         if not lost and driver.is_refusal(original):
-            return SharedSession()
-        return CommitUnknown(
+            return ConcurrentSessionUse()
+        return CommitOutcomeUnknown(
             "the connection was lost during COMMIT, which took effect or did not: look for the"
             " rows before doing the work again"
         )
@@ -165,7 +164,7 @@ def _judge(
     original: BaseException,
     wrapped: BaseException | None,
     table: sa.Table[Any] | None,
-) -> DatabaseError | None:
+) -> DataLayerError | None:
     code = driver.error_code(original) or ""
     # Some drivers have another class for some of them.
     if isinstance(wrapped, exc.DBAPIError) and code in _VIOLATIONS:
@@ -202,18 +201,34 @@ def _violation(
     if columns and not constraint and kind is UniqueViolation:
         constraint = _constraint_of(table, columns)
     fields = columns or _columns_of(table, constraint)
-    if kind is ForeignKeyViolation:
+    if kind is not ForeignKeyViolation:
+        return kind(wrapped, constraint, fields)
+    referenced = _is_referenced(original, wrapped, table, fields)
+    # Otherwise they may be those of the other table.
+    own = fields if referenced is False else ()
+    return ForeignKeyViolation(wrapped, constraint, own, referenced=referenced)
+
+
+def _is_referenced(
+    original: BaseException,
+    wrapped: exc.DBAPIError,
+    table: sa.Table[Any] | None,
+    fields: tuple[str, ...],
+) -> bool | None:
+    """Return whether other rows refer to the row (True), or it refers to a missing one (False).
+
+    None stands for not known: SQLite names no columns, and a COMMIT has no statement.
+    """
+    if driver.error_code(original) in dialect.STILL_REFERENCED:
+        return True
+    verb = (wrapped.statement or "").lstrip()[:6].upper()
+    if not fields or not verb:
+        return None
+    if verb == "UPDATE":
+        # It is refused for what the row refers to, or for what refers to the row.
         keys = table.foreign_key_constraints if table is not None else ()
-        own = [tuple(key.column_keys) for key in keys]
-        verb = (wrapped.statement or "").lstrip()[:6].upper()
-        # An UPDATE is refused for what it refers to, or for what refers to it.
-        changes_key = verb == "UPDATE" and table is not None and fields not in own
-        if verb == "DELETE" or (changes_key and (fields or not own)):
-            kind = StillReferenced
-        elif verb in ("UPDATE", "") and fields not in own:
-            # They may be those of the other table.
-            fields = ()
-    return kind(wrapped, constraint, () if kind is StillReferenced else fields)
+        return fields not in [tuple(key.column_keys) for key in keys]
+    return verb == "DELETE"
 
 
 def _table(context: ExceptionContext) -> sa.Table[Any] | None:

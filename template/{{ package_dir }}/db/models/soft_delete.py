@@ -1,77 +1,15 @@
-"""What a model can be: keyed, timestamped, soft-deletable, versioned."""
+"""Rows that are hidden rather than removed, and how every statement leaves them out."""
 
-import secrets
-import sys
-import time
 from datetime import datetime
 from typing import Any, TypeVar
-from uuid import UUID
 
-from sqlalchemy import Identity, Select
+from sqlalchemy import Select
 from sqlalchemy.orm import Mapped, ORMExecuteState, RelationshipDirection, mapped_column
 from sqlalchemy.orm.util import LoaderCriteriaOption
 
-from . import dialect
-from .base import UTCDateTime
-
-if sys.version_info >= (3, 14):
-    from uuid import uuid7
-else:
-    from uuid_utils.compat import uuid7
-
+from .types import UTCDateTime
 
 T = TypeVar("T")
-
-
-def uuid7s(count: int) -> list[UUID]:
-    """So many keys for one moment, which rise: in bulk, making its key takes half of a row's time.
-
-    As RFC 9562 has it: the time, then a counter that begins anywhere, and 32 random bits for each.
-    """
-    counter = secrets.randbits(29)
-    first = (time.time_ns() // 1_000_000 << 80) | (7 << 76) | (secrets.randbits(12) << 64)
-    first |= (2 << 62) | (counter << 32)
-    randoms = memoryview(secrets.token_bytes(4 * count)).cast("I")
-    return [UUID(int=first + (n << 32) + random) for n, random in enumerate(randoms)]
-
-
-class UUIDKeyed:
-    """A UUIDv7 key, made in the client: known before the flush, and rising with time.
-
-    A key that the server makes would cost a statement a row, since the rows of a batch could not be
-    told apart: https://docs.sqlalchemy.org/en/21/core/connections.html#insertmanyvalues
-    """
-
-    id: Mapped[UUID] = mapped_column(
-        primary_key=True, default=uuid7, info={"defaults": uuid7s}, sort_order=-1
-    )
-
-
-class BigIntKeyed:
-    """A 64-bit integer key that the database counts up."""
-
-    id: Mapped[int] = mapped_column(dialect.BIGINT_KEY, Identity(), primary_key=True, sort_order=-1)
-
-
-# The key that this service was generated with, and the type of a column that refers to one.
-Keyed = {{ keyed }}
-Key = {{ key_type }}
-
-
-class Timestamped:
-    """When a row was created and last updated, by the database's clock."""
-
-    created_at: Mapped[datetime] = mapped_column(
-        UTCDateTime, server_default=dialect.NOW, sort_order=90
-    )
-    updated_at: Mapped[datetime] = mapped_column(
-        UTCDateTime, server_default=dialect.NOW, onupdate=dialect.NOW, sort_order=91
-    )
-
-    def __init_subclass__(cls, **kwargs: object) -> None:
-        # Without this `updated_at` is expired by each flush, and reading it raises MissingGreenlet.
-        _set_mapper_arguments(cls, eager_defaults=True)
-        super().__init_subclass__(**kwargs)
 
 
 class SoftDeletable:
@@ -82,30 +20,6 @@ class SoftDeletable:
     @property
     def is_deleted(self) -> bool:
         return self.deleted_at is not None
-
-
-class Versioned:
-    """An optimistic lock: a row that changed since it was read raises StaleVersion at the flush."""
-
-    version: Mapped[int] = mapped_column(sort_order=93)
-
-    def __init_subclass__(cls, **kwargs: object) -> None:
-        # A mapped parent hands its version column down by itself.
-        if not hasattr(cls, "__mapper__"):
-            _set_mapper_arguments(cls, version_id_col=Versioned.version)
-        super().__init_subclass__(**kwargs)
-
-
-def _set_mapper_arguments(model: type, **arguments: object) -> None:
-    """Add to a model's `__mapper_args__` before it is mapped; what the model says itself wins.
-
-    SQLAlchemy takes the first `__mapper_args__` that it finds: one of a mixin would hide another's.
-    """
-    if "__mapper__" in vars(model):
-        raise TypeError(f"{model.__name__}: name the mixins before the base class")
-    own = "__mapper_args__" in vars(model) or not hasattr(model, "__mapper__")
-    stated = getattr(model, "__mapper_args__", {}) if own else {}
-    type.__setattr__(model, "__mapper_args__", {**arguments, **stated})
 
 
 class _NotDeleted(LoaderCriteriaOption):

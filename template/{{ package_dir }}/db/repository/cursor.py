@@ -12,7 +12,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from .errors import InvalidCursor
+from ..errors import InvalidCursor
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,10 @@
-"""What is particular to SQLite: its types and error codes, how a transaction begins, test files."""
+"""What is particular to SQLite: its types and error codes, how a transaction begins."""
 
 import asyncio
 import re
-import shutil
 import sqlite3
-import tempfile
-from collections.abc import AsyncIterable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
@@ -20,9 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.visitors import replacement_traverse
 
+from ..settings import DRIVER, DatabaseSettings
 from . import driver
 from .rows import Run
-from .settings import DRIVER, DatabaseSettings
 
 # SQLite keeps text: a fraction of six digits sorts as Python's own do.
 TIMESTAMP = sa.DateTime()
@@ -277,15 +275,15 @@ def _is_parameter(element: object) -> TypeGuard[sa.BindParameter[Any]]:
     return isinstance(element, sa.BindParameter)
 
 
-async def prepare_migration(connection: AsyncConnection, patience: float) -> None:
-    """Set up a connection to migrate on, which has not begun. `patience` is in seconds.
+async def prepare_migration(connection: AsyncConnection, timeout: float) -> None:
+    """Set up a connection to migrate on, which has not begun. `timeout` is in seconds.
 
     BEGIN IMMEDIATE is the lock: a second process waits for it. Foreign keys are off, since
     rebuilding a table drops the old one and so would delete the rows that refer to it; they are
     checked before the commit. https://www.sqlite.org/lang_altertable.html#otheralter
     """
     await connection.execution_options(sqlite_begin=None)
-    await connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
+    await connection.exec_driver_sql(f"PRAGMA busy_timeout = {timeout * 1000:.0f}")
     await connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
     await connection.rollback()
     await connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
@@ -295,28 +293,6 @@ async def prepare_migration(connection: AsyncConnection, patience: float) -> Non
 async def connection_limit(connection: AsyncConnection) -> int | None:
     """How many connections the server has for services: there is no server, and no limit."""
     return None
-
-
-@contextmanager
-def temporary_server() -> Generator[sa.URL]:
-    """A place for test databases: a directory that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="sqlite-") as directory:
-        yield sa.URL.create(DRIVER, database=f"{directory}/server")
-
-
-async def create_database(server: sa.URL, name: str, template: str | None = None) -> sa.URL:
-    """A new database, empty or a copy of `template`, which nobody is connected to."""
-    directory = Path(str(server.database)).parent
-    if template:
-        shutil.copyfile(directory / f"{template}.db", directory / f"{name}.db")
-    return server.set(database=str(directory / f"{name}.db"))
-
-
-async def drop_database(server: sa.URL, name: str) -> None:
-    """Remove a database that create_database made; nothing happens if it is gone."""
-    for file in Path(str(server.database)).parent.glob(f"{name}.db*"):
-        # One that is given up may be closing yet, and remove them itself.
-        file.unlink(missing_ok=True)
 
 
 def _connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:

@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from sqlalchemy import orm
-from sqlalchemy.util import await_only
+from sqlalchemy.util import await_
 
-from .errors import SharedSession
+from ..errors import ConcurrentSessionUse
 
 
 class _Call(Protocol):
@@ -21,7 +21,7 @@ class _Call(Protocol):
 _current_call: Callable[[], _Call] = import_module("greenlet").getcurrent
 
 
-class OneTask(orm.Session):
+class GuardedSession(orm.Session):
     """A session that refuses a call while another task is waiting in the midst of one.
 
     SQLAlchemy runs each call in a greenlet of its own, which is dead once the call has returned.
@@ -37,7 +37,7 @@ class OneTask(orm.Session):
     def _enter(self) -> None:
         call = _current_call()
         if self.is_shared() or (self._closing and call is not self._call):
-            raise SharedSession
+            raise ConcurrentSessionUse
         # Without a greenlet nothing is awaited, and nobody else can come in between.
         if call.parent:
             self._call = call
@@ -62,5 +62,5 @@ class OneTask(orm.Session):
             # to anyone: it comes to its end first, and no further one begins.
             self._closing = True
             while self.is_shared():
-                await_only(asyncio.sleep(0.01))
+                await_(asyncio.sleep(0.01))
         super().close()

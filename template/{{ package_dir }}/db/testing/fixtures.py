@@ -1,7 +1,6 @@
-"""Fixtures for tests on the real database: a pytest plugin, named in tests/conftest.py."""
+"""Fixtures for tests on the real database."""
 
 import asyncio
-import inspect
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
@@ -18,65 +17,16 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm.session import JoinTransactionMode
 
-from . import dialect
-from .base import metadata
-from .database import Database
-from .factory import Make as Make
-from .querylog import QueryLog as QueryLog
-from .sessions import Callback, create_session
-from .settings import DatabaseSettings
+from ..database import Database
+from ..models import metadata
+from ..session import Callback, create_session
+from ..settings import DatabaseSettings
+from .databases import create_database, drop_database, temporary_server
+from .factory import Make
+from .query_log import QueryLog
 
-Nodes = pytest.Item | pytest.Collector | list[pytest.Item | pytest.Collector] | None
 Share = Callable[[str], Awaitable[Database]]
 Prepare = Callable[[AsyncConnection], Awaitable[object]]
-
-
-@pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_pycollect_makeitem() -> Generator[None, Nodes, Nodes]:
-    """Run each test of the database in the session's event loop, whatever the settings say.
-
-    Connections belong to the loop that opened them. Other tests keep the loop that they have.
-    """
-    made = yield
-    for item in made if isinstance(made, list) else [made]:
-        if isinstance(item, pytest.Function) and "database_server" in item.fixturenames:
-            # Hypothesis wraps a test in a function that is not asynchronous.
-            wrapped = getattr(item.obj, "hypothesis", None)
-            if inspect.iscoroutinefunction(wrapped.inner_test if wrapped else item.obj):
-                item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
-    return made
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_fixture_setup(
-    fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
-) -> Generator[None, object, object]:
-    """Run what is made for one such test alone in the same event loop."""
-    made = getattr(fixturedef.func, "__func__", fixturedef.func)
-    if (
-        fixturedef.scope != "function"
-        or "database_server" not in request.fixturenames
-        or not (inspect.iscoroutinefunction(made) or inspect.isasyncgenfunction(made))
-    ):
-        return (yield)
-    with pytest.MonkeyPatch.context() as patch:
-        # Where `pytest_asyncio.fixture` keeps it; the next test may want another.
-        patch.setattr(made, "_loop_scope", "session", raising=False)
-        return (yield)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refuse what AnyIO would run, test or fixture, in another event loop than that."""
-    if isinstance(item, pytest.Function) and {"anyio_backend", "database_server"} <= {
-        *item.fixturenames
-    }:
-        pytest.fail(
-            "a test of the database runs in the event loop of its connections: take"
-            " pytest.mark.anyio and the fixture anyio_backend from it, and write"
-            ' @pytest_asyncio.fixture(loop_scope="session") at its async fixtures',
-            pytrace=False,
-        )
 
 
 class _Worker(Protocol):
@@ -99,7 +49,7 @@ def _server(config: pytest.Config) -> str:
     if url := os.environ.get("TEST_DATABASE_URL"):
         return url
     stack = ExitStack()
-    server = stack.enter_context(dialect.temporary_server())
+    server = stack.enter_context(temporary_server())
     config.add_cleanup(stack.close)
     return server.render_as_string(hide_password=False)
 
@@ -121,11 +71,11 @@ async def temporary_database(
 ) -> AsyncGenerator[DatabaseSettings]:
     """A new database for the length of the block: empty, or a copy of one that nobody is using."""
     name = name or f"test_{uuid4().hex}"
-    url = await dialect.create_database(server, name, template)
+    url = await create_database(server, name, template)
     try:
         yield DatabaseSettings(url=url, migration_url=url)
     finally:
-        await dialect.drop_database(server, name)
+        await drop_database(server, name)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -167,7 +117,7 @@ async def migrate_to_head(
         if connection.engine.url.database != settings.url.database:
             pytest.fail(
                 f"for the tests env.py would migrate {connection.engine.url}: have it call"
-                f" {__package__}.migrate.run(metadata), or use the URL of the settings that it"
+                f" {Database.__module__.rpartition('.')[0]}.migrate.run(metadata), or use the URL of the settings that it"
                 ' finds in context.config.attributes["settings"]',
                 pytrace=False,
             )
@@ -195,7 +145,7 @@ def guards_accept() -> Collection[str]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def _shared_databases(database_server: sa.URL) -> AsyncGenerator[Share]:
+async def shared_databases(database_server: sa.URL) -> AsyncGenerator[Share]:
     """The one copy of each template that all `database` fixtures work on, in their transactions."""
     opened: dict[str, Database] = {}
     async with AsyncExitStack() as stack:
@@ -256,14 +206,14 @@ class _JoinedDatabase(Database):
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(
-    database_template: str, _shared_databases: Share
+    database_template: str, shared_databases: Share
 ) -> AsyncGenerator[_JoinedDatabase]:
     """The database for one test: the code under test may commit, and nothing of it stays.
 
     Its sessions are savepoints in one transaction: isolation levels and deferred constraints do
     not act, and no two sessions work at the same moment. `fresh_database` is for what needs them.
     """
-    shared = await _shared_databases(database_template)
+    shared = await shared_databases(database_template)
     async with shared.engine.connect() as connection:
         # Rolled back when the connection is closed, and once: a pool would do it again.
         await connection.begin()
@@ -300,7 +250,7 @@ def _refuse_leaks(database: Database, held: int) -> None:
 def committed(database: _JoinedDatabase) -> list[Callback]:
     """What was given to `on_commit` and became due, by sessions of `database`, which calls none.
 
-    `await db.sessions.run_callbacks(committed)` does what happens in production.
+    `await db.session.run_callbacks(committed)` does what happens in production.
     """
     return database.committed
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from .errors import InvalidValue
+from ..errors import InvalidValue
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from sqlalchemy.orm import (
     RelationshipProperty,
 )
 
-from .base import ExactDecimal
+from ..models import ExactDecimal
 
 M = TypeVar("M", bound=DeclarativeBase)
 

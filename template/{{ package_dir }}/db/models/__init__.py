@@ -1,0 +1,22 @@
+"""What models are made of: the base class, mixins, and column types."""
+
+from .base import NAMING_CONVENTION, Base, metadata
+from .mixins import BigIntPrimaryKey, Key, PrimaryKey, Timestamped, UUIDPrimaryKey, Versioned
+from .soft_delete import SoftDeletable
+from .types import ExactDecimal, JSONObject, UTCDateTime
+
+__all__ = [
+    "NAMING_CONVENTION",
+    "Base",
+    "BigIntPrimaryKey",
+    "ExactDecimal",
+    "JSONObject",
+    "Key",
+    "PrimaryKey",
+    "SoftDeletable",
+    "Timestamped",
+    "UTCDateTime",
+    "UUIDPrimaryKey",
+    "Versioned",
+    "metadata",
+]
