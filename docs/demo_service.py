@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from my_service.db import Database, UniqueViolation, NotWritable
+from my_service.db import Database, NotWritable, UniqueViolation
 from my_service.models import Post, PostStatus, Tag, User
 from my_service.repositories import PostRepository, UserRepository
 from sqlalchemy import event

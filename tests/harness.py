@@ -399,7 +399,7 @@ class Template:
         """A project of its own, called Shop unless it is said otherwise."""
         if into is not None:
             return self._render(into, ANSWERS, answers)
-        key = (self._version, *sorted(answers.items()))
+        key = (self._version, repr(sorted(answers.items())))
         if key not in self._rendered:
             self._rendered[key] = self._render(self._new(), ANSWERS, answers)
         original = self._rendered[key]

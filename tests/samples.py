@@ -9,12 +9,13 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from harness import DRIVERS, REPOSITORY, Project, Template, isolate_git, missing_server
 
 # By name, the answers of each: every driver with the defaults, and pairs of answers that matter to
 # each other. A choice that is in none of them is named by tests/test_samples.py.
-SAMPLES: Mapping[str, dict[str, str]] = {
+SAMPLES: Mapping[str, dict[str, Any]] = {
     **{driver: {"driver": driver} for driver in DRIVERS},
     "aiosqlite-bigint-fastapi": {
         "driver": "aiosqlite",
@@ -28,7 +29,7 @@ SAMPLES: Mapping[str, dict[str, str]] = {
         "pool": "worker",
         "pooler": "pgbouncer_statementless",
     },
-    "asyncpg-fastapi": {"driver": "asyncpg", "web": "fastapi"},
+    "asyncpg-fastapi": {"driver": "asyncpg", "web": "fastapi", "extras": ["replicas", "probes"]},
     "psycopg-bigint-serverless-pgbouncer-fastapi": {
         "driver": "psycopg",
         "key": "bigint",

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 Ask = Callable[..., Answers]
 Render = Callable[..., Project]
 
-DEFAULT_PATH = {"project_name", "scope", "package", "driver", "key", "web", "ci"}
+DEFAULT_PATH = {"project_name", "scope", "package", "driver", "key", "web", "extras", "ci"}
 SERVER = {"pool", "pooler", "processes", "max_connections"}
 
 # Every choice that was ever offered. Copier replaces a stored answer that is no choice any more by
@@ -59,7 +59,7 @@ ODD_NAMES = [
 # What is asked.
 
 
-def test_seven_questions_are_asked_when_all_is_left_to_the_defaults(ask: Ask) -> None:
+def test_eight_questions_are_asked_when_all_is_left_to_the_defaults(ask: Ask) -> None:
     assert ask().stored.keys() == DEFAULT_PATH
 
 
@@ -79,6 +79,16 @@ def test_a_custom_pool_adds_its_five_numbers(ask: Ask) -> None:
 
 def test_a_layer_adds_the_question_where_the_package_is(ask: Ask) -> None:
     assert ask(scope="layer").stored.keys() == DEFAULT_PATH | {"package_dir"}
+
+
+def test_every_extra_that_was_ever_offered_is_still_accepted(ask: Ask) -> None:
+    assert ask(driver="asyncpg", extras=["replicas", "probes"])["extras"] == ["replicas", "probes"]
+    assert ask()["extras"] == []
+
+
+def test_replicas_are_refused_where_there_is_no_server(ask: Ask) -> None:
+    with pytest.raises(ValueError, match="replicas are copies on other servers, and SQLite has"):
+        ask(extras=["replicas"])
 
 
 @pytest.mark.parametrize("question", OFFERED)

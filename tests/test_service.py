@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 from harness import DRIVERS, PROGRAMS, SERVER_DRIVERS, Project, is_ours
@@ -50,7 +51,7 @@ def _either(name: str, value: object, *, whole: bool) -> object:
 @pytest.mark.parametrize(
     "answers", [_either(name, x, whole=name in ELSEWHERE) for name, x in SAMPLES.items()]
 )
-def test_a_service_passes_its_own_tests(render: Render, answers: dict[str, str]) -> None:
+def test_a_service_passes_its_own_tests(render: Render, answers: dict[str, Any]) -> None:
     render(**answers).run("pytest")
 
 
