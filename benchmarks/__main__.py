@@ -15,7 +15,7 @@ from .goals import outcomes
 from .races import SCALES, WHERE, Race
 
 PROCESSES: Sequence[Sequence[str]] = (
-    ("single", "bulk", "pages", "streams"),
+    ("single", "bulk", "wide", "pages", "streams"),
     ("memory-insert",),
     ("memory-stream",),
     ("programs",),

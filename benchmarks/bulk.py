@@ -8,11 +8,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession as SQLModelSession
 
 from . import hand
 from .ground import Ground
-from .races import ALCHEMY, FASTCRUD, HAND, LAYER, SQLMODEL, Race, race
+from .races import ALCHEMY, CORE, FASTCRUD, HAND, LAYER, SQLMODEL, Race, race
 from .single import AlchemyUsers, crud_users
 from .tables import Row, User, UserCreate, Users, rows, uuid7
-
-CORE = "execute(insert(User), rows)"
 
 
 async def races(ground: Ground) -> list[Race]:

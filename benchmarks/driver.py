@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import sqlalchemy as sa
 
-from . import bulk, memory, pages, programs, single, streams
+from . import bulk, memory, pages, programs, single, streams, wide
 from .ground import Ground, prepare
 from .layer import Layer
 from .races import SCALES, Race
@@ -21,6 +21,7 @@ Subject = Callable[[Ground], Awaitable[list[Race]]]
 SUBJECTS: Mapping[str, Subject] = {
     "single": single.races,
     "bulk": bulk.races,
+    "wide": wide.races,
     "pages": pages.races,
     "streams": streams.races,
     "programs": programs.races,

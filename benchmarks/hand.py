@@ -8,6 +8,7 @@ from uuid import UUID
 
 import psycopg
 import sqlalchemy as sa
+from psycopg.types.json import Jsonb
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -72,7 +73,7 @@ class ByAsyncpg:
         self._engine = ground.engine
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncGenerator[AsyncpgConnection]:
+    async def transaction(self) -> AsyncGenerator[AsyncpgConnection]:
         async with self._engine.connect() as connection:
             fairy = await connection.get_raw_connection()
             raw: AsyncpgConnection | None = fairy.driver_connection
@@ -81,11 +82,11 @@ class ByAsyncpg:
                 yield raw
 
     async def insert(self, rows: Iterable[Row]) -> None:
-        async with self._transaction() as raw:
+        async with self.transaction() as raw:
             await raw.copy_records_to_table("users", records=_tuples(rows), columns=COLUMNS)
 
     async def upsert(self, rows: Iterable[Row]) -> None:
-        async with self._transaction() as raw:
+        async with self.transaction() as raw:
             await raw.execute(INCOMING)
             await raw.copy_records_to_table("incoming", records=_tuples(rows), columns=COLUMNS)
             await raw.execute(UPSERT)
@@ -93,7 +94,7 @@ class ByAsyncpg:
 
     async def update(self, rows: Iterable[Row]) -> None:
         keys, names = zip(*((row["id"], row["name"]) for row in rows), strict=True)
-        async with self._transaction() as raw:
+        async with self.transaction() as raw:
             await raw.execute(
                 "UPDATE users SET name = new.name, updated_at = now()"
                 " FROM unnest($1::uuid[], $2::text[]) AS new (id, name) WHERE users.id = new.id",
@@ -102,7 +103,7 @@ class ByAsyncpg:
             )
 
     async def delete(self, keys: Sequence[UUID]) -> None:
-        async with self._transaction() as raw:
+        async with self.transaction() as raw:
             await raw.execute("DELETE FROM users WHERE id = ANY($1)", keys)
 
 
@@ -111,7 +112,7 @@ class ByPsycopg:
         self._engine = ground.engine
 
     @asynccontextmanager
-    async def _cursor(self) -> AsyncGenerator[psycopg.AsyncCursor[tuple[object, ...]]]:
+    async def cursor(self) -> AsyncGenerator[psycopg.AsyncCursor[tuple[object, ...]]]:
         async with self._engine.connect() as connection:
             fairy = await connection.get_raw_connection()
             raw: psycopg.AsyncConnection[tuple[object, ...]] | None = fairy.driver_connection
@@ -129,11 +130,11 @@ class ByPsycopg:
                 await copy.write_row(values)
 
     async def insert(self, rows: Iterable[Row]) -> None:
-        async with self._cursor() as cursor:
+        async with self.cursor() as cursor:
             await self._copy(cursor, b"users", rows)
 
     async def upsert(self, rows: Iterable[Row]) -> None:
-        async with self._cursor() as cursor:
+        async with self.cursor() as cursor:
             await cursor.execute(INCOMING)
             await self._copy(cursor, b"incoming", rows)
             await cursor.execute(UPSERT)
@@ -141,7 +142,7 @@ class ByPsycopg:
 
     async def update(self, rows: Iterable[Row]) -> None:
         keys, names = zip(*((row["id"], row["name"]) for row in rows), strict=True)
-        async with self._cursor() as cursor:
+        async with self.cursor() as cursor:
             await cursor.execute(
                 "UPDATE users SET name = new.name, updated_at = now()"
                 " FROM unnest(%b::uuid[], %b::text[]) AS new (id, name) WHERE users.id = new.id",
@@ -149,8 +150,13 @@ class ByPsycopg:
             )
 
     async def delete(self, keys: Sequence[UUID]) -> None:
-        async with self._cursor() as cursor:
+        async with self.cursor() as cursor:
             await cursor.execute("DELETE FROM users WHERE id = ANY(%b)", (list(keys),))
+
+
+def as_json(value: object) -> object:
+    """A value as psycopg sends JSONB."""
+    return Jsonb(value)
 
 
 class ByCore:

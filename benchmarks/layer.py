@@ -70,10 +70,14 @@ class Layer:
         db = importlib.import_module(f"{self.package}.db")
         self._db = db
         self._dialect = importlib.import_module(f"{self.package}.db.testing.databases")
-        self.users = _repository(db, User)
+        self.users = self.repository(User)
         self.entries = _repository(
             db, Entry, {"day": Entry.day, "title": Entry.title, "score": Entry.score}
         )
+
+    def repository(self, model: type[M]) -> Callable[[AsyncSession], Repository[M]]:
+        """A repository of a model, without names to sort by."""
+        return _repository(self._db, model)
 
     def server(self) -> AbstractContextManager[sa.URL]:
         """A server of the benchmark's own, as the service's tests have one."""

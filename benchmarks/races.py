@@ -20,7 +20,10 @@ SQLMODEL = "SQLModel"
 PEERS = (ALCHEMY, FASTCRUD, SQLMODEL)
 READER = "this layer, in a reader()"
 FIRST = "this layer, page 1"
+CORE = "execute(insert(Model), rows)"
 ROW_BY_ROW = "async for over stream_scalars()"
+# The kinds of bulk insert beside the usual one.
+WIDE, STANDARD = "insert_many, a wide table", "insert_many, the standard path"
 # The orders that are paged through.
 ONE_COLUMN, MIXED, NULLABLE = "one column", "mixed directions", "a nullable column"
 
