@@ -1245,7 +1245,7 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/keyset.py",
-        "descending = orders[-1].descending if orders else False",
+        "descending = columns[-1][1] if columns else False",
         "descending = False",
         "tests/db/test_pages.py::test_a_walk_meets_each_row_once_and_in_order",
     ),
@@ -1255,6 +1255,48 @@ MUTATIONS = [
         "return [part]",
         "tests/db/test_pages.py::test_a_walk_meets_each_row_once_and_in_order",
         "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/repository/keyset.py",
+        "    while isinstance(kind, sa.TypeDecorator):\n",
+        "    while isinstance(kind, int):\n",
+        "tests/db/test_selects.py::test_a_place_is_what_the_database_holds",
+    ),
+    Mutation(
+        "src/shop/db/repository/keyset.py",
+        "    nullable = True\n",
+        "    nullable = False\n",
+        "tests/db/test_selects.py::test_a_walk_over_a_select_meets_each_row_once",
+    ),
+    Mutation(
+        "src/shop/db/repository/keyset.py",
+        "        column = getattr(entity, attribute.key)\n",
+        "",
+        "tests/db/test_selects.py::test_a_walk_over_a_select_meets_each_row_once",
+    ),
+    Mutation(
+        "src/shop/db/repository/pages.py",
+        "        if _picks_rows(statement):\n",
+        "        if not described:\n",
+        "tests/db/test_selects.py::test_a_walk_over_a_select_meets_each_row_once",
+    ),
+    Mutation(
+        "src/shop/db/repository/pages.py",
+        "    await selection.refuse_repeated(session, items)\n",
+        "",
+        "tests/db/test_selects.py::test_a_join_that_finds_a_row_several_times_is_refused",
+    ),
+    Mutation(
+        "src/shop/db/repository/pages.py",
+        'if entity is None or described[0]["expr"] is not entity:',
+        "if entity is None:",
+        "tests/db/test_selects.py::test_a_select_of_more_or_less_than_the_model_is_refused",
+    ),
+    Mutation(
+        "src/shop/db/repository/pages.py",
+        ".get_final_froms()) > number:",
+        ".get_final_froms()) < number:",
+        "tests/db/test_selects.py::test_a_sort_by_what_a_subquery_hides_is_refused",
     ),
     Mutation(
         "src/shop/db/repository/cursor.py",
@@ -1576,7 +1618,7 @@ MUTATIONS = [
             "tests/db/test_pages.py::test_a_cursor_that_was_not_made_here_is_refused",
         )
         for file, old, new in (
-            ("repository/reading.py", "        refuse_misfit(place, orders)\n", ""),
+            ("repository/reading.py", ".fit([x.nullable for x in orders])", ""),
             (
                 "repository/cursor.py",
                 "except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)",
@@ -1603,8 +1645,9 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/repository.py",
-        "            yield batch\n",
-        "            yield batch\n            if len(batch) < size:\n                return\n",
+        "            yield [row[0] for row in rows]\n",
+        "            yield [row[0] for row in rows]\n"
+        "            if len(rows) < size:\n                return\n",
         "tests/db/test_pages.py::test_rows_that_a_join_finds_twice_come_once",
     ),
     *(

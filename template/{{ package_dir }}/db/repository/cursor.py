@@ -4,7 +4,7 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
@@ -25,6 +25,15 @@ class Cursor:
     @property
     def is_start(self) -> bool:
         return self.values is None and not self.backwards
+
+    def fit(self, nullable: Sequence[bool]) -> "Cursor":
+        """Return the cursor itself. Raise InvalidCursor if no row of such columns has its values."""
+        if self.values is not None and (
+            len(self.values) != len(nullable)
+            or any(x is None and not y for x, y in zip(self.values, nullable, strict=True))
+        ):
+            raise InvalidCursor("this cursor was not made here")
+        return self
 
     def encode(self, model: type, sort: Sequence[str]) -> str:
         """The text that a page gives out, good for this model and this sort alone."""
@@ -57,6 +66,11 @@ class Cursor:
 
 _DIGEST_SIZE = 9
 
+
+def _microseconds(text: str) -> timedelta:
+    return timedelta(microseconds=int(text))
+
+
 # What JSON lacks, by a letter; a datetime is also a date, and so comes before it.
 _TYPES: dict[str, tuple[type, Callable[[str], object]]] = {
     "t": (datetime, datetime.fromisoformat),
@@ -65,18 +79,22 @@ _TYPES: dict[str, tuple[type, Callable[[str], object]]] = {
     "n": (Decimal, Decimal),
     "u": (UUID, UUID),
     "b": (bytes, bytes.fromhex),
+    "i": (timedelta, _microseconds),
 }
+_STORABLE = (str, int, float, *(kind for kind, _ in _TYPES.values()))
 
 
 def can_keep(kind: sa.types.TypeEngine[Any]) -> bool:
-    """Whether a cursor can keep a value of this type; of an unknown one it may."""
-    # An Interval is a DateTime on some databases only.
-    while isinstance(kind, sa.TypeDecorator) and not isinstance(kind, sa.Interval):
-        kind = kind.impl_instance
-    if isinstance(kind, sa.types.NullType):
+    """Return whether a cursor can keep a value of this type, which is no TypeDecorator.
+
+    A value of an unknown type is judged when it is packed.
+    """
+    if isinstance(kind, sa.types.NullType | sa.types.UserDefinedType):
         return True
-    storable = (str, int, float, *(known for known, _ in _TYPES.values()))
-    return issubclass(kind.python_type, storable)
+    try:
+        return issubclass(kind.python_type, _STORABLE)
+    except NotImplementedError:
+        return False
 
 
 def _digest(text: bytes, model: type, sort: Sequence[str]) -> bytes:
@@ -87,8 +105,19 @@ def _digest(text: bytes, model: type, sort: Sequence[str]) -> bytes:
 def _pack(value: object) -> object:
     for letter, (kind, _) in _TYPES.items():
         if isinstance(value, kind):
-            return [letter, value.hex() if isinstance(value, bytes) else str(value)]
+            return [letter, _text(value)]
+    if value is not None and type(value) not in (str, int, float, bool):
+        raise TypeError(
+            f"a cursor cannot keep a {type(value).__name__}: sort by something of another type, such"
+            " as sa.cast(column, sa.String)"
+        )
     return value
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value // timedelta(microseconds=1) if isinstance(value, timedelta) else value)
 
 
 def _unpack(value: object) -> object:

@@ -1,4 +1,4 @@
-"""Pages of rows, by number and by cursor."""
+"""Pages of rows, by number and by cursor, of any select of an entity."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,13 +6,16 @@ from math import ceil
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy import orm
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapper
 
-from .cursor import Cursor
-from .keyset import Orders, rows_after
+from .cursor import Cursor, can_keep
+from .keyset import Entity, Order, Orders, key_attributes, rows_after
 
 M = TypeVar("M")
 T = TypeVar("T")
+Model = TypeVar("Model", bound=DeclarativeBase)
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Page(Generic[M]):
         return ceil(self.total / self.size)
 
     def map(self, convert: Callable[[M], T]) -> "Page[T]":
-        """The same page of something else: schemas in place of models."""
+        """Return the same page of something else: schemas in place of models."""
         return Page([convert(item) for item in self.items], self.number, self.size, self.total)
 
 
@@ -42,38 +45,134 @@ class CursorPage(Generic[M]):
     previous: str | None
 
     def map(self, convert: Callable[[M], T]) -> "CursorPage[T]":
-        """The same page of something else: schemas in place of models."""
+        """Return the same page of something else: schemas in place of models."""
         return CursorPage([convert(item) for item in self.items], self.next, self.previous)
 
 
-async def fetch_page(
-    place: Cursor,
+@dataclass(frozen=True)
+class Selection(Generic[Model]):
+    """A select of one entity: `joined` where its FROM holds more than that entity."""
+
+    statement: sa.Select[Model]
+    entity: Entity
+    joined: bool = False
+
+    @property
+    def keys(self) -> list[sa.ColumnElement[object]]:
+        """The primary key of the entity."""
+        attributes = key_attributes(sa.inspect(self.entity).mapper)
+        return [getattr(self.entity, attribute.key) for attribute in attributes]
+
+    @classmethod
+    def of(cls, statement: sa.Select[Model], model: type[Model]) -> "Selection[Model]":
+        """Return a selection that finds each row of a statement, which selects `model` alone.
+
+        DISTINCT, GROUP BY and LIMIT move into a subquery of primary keys, since a page adds
+        conditions, columns and a LIMIT of its own.
+
+        Raises:
+            TypeError: The statement selects something else, or more.
+        """
+        described = statement.column_descriptions
+        entity = described[0]["entity"] if len(described) == 1 else None
+        if entity is None or described[0]["expr"] is not entity:
+            names = ", ".join(str(each["name"]) for each in described)
+            raise TypeError(
+                f"a page has rows of {model.__name__} alone, and this statement selects {names}:"
+                f" write sa.select({model.__name__}), with a join or a subquery for the rest"
+            )
+        mapper: Mapper[Model] = sa.inspect(model)
+        if _picks_rows(statement):
+            rows = orm.aliased(model, statement.subquery())
+            keys = [key.key for key in key_attributes(mapper)]
+            found = sa.select(*(getattr(rows, key) for key in keys))
+            own = sa.tuple_(*(getattr(model, key) for key in keys))
+            return cls(sa.select(model).where(own.in_(found)), model)
+        froms = statement.get_final_froms()
+        return cls(statement, entity, joined=froms != [sa.inspect(entity).selectable])
+
+    def check(self, orders: Orders) -> None:
+        """Raise TypeError for a column to sort by that is in no table of the statement."""
+        number = len(self.statement.get_final_froms())
+        for order in orders:
+            if len(self.statement.add_columns(order.column).get_final_froms()) > number:
+                raise TypeError(
+                    f"{order.column} cannot be sorted by: its table is not in the FROM of the"
+                    " statement. One with DISTINCT, GROUP BY or LIMIT is sorted by the model alone"
+                )
+
+    async def refuse_repeated(self, session: AsyncSession, rows: Sequence[object]) -> None:
+        """Raise TypeError where a join finds one of these rows several times."""
+        if not self.joined or not rows:
+            return
+        keys = self.keys
+        held = [sa.inspect(row, raiseerr=True).identity for row in rows]
+        found = self.statement.with_only_columns(*keys, maintain_column_froms=True)
+        found = found.where(sa.tuple_(*keys).in_(held)).order_by(None).group_by(*keys)
+        repeated = found.having(sa.func.count() > 1).limit(1)
+        if (await session.execute(repeated)).first():
+            raise TypeError(
+                "the statement finds a row several times, by a join to many: add .distinct(), or"
+                " write the condition as .where(Model.relationship.any(...))"
+            )
+
+
+def _picks_rows(statement: sa.Select[Any]) -> bool:
+    """Return whether a statement has GROUP BY, LIMIT, OFFSET or DISTINCT."""
+    without = statement.group_by(None).limit(None).offset(None)
+    return not without.compare(statement) or statement.distinct().compare(statement)
+
+
+def refuse_unkept(orders: Orders) -> None:
+    """Raise TypeError for a column whose values no cursor keeps: now, not at the second page."""
+    if unkept := [order.column for order in orders if not can_keep(order.value.type)]:
+        raise TypeError(
+            f"a cursor cannot keep {', '.join(map(str, unkept))}: sort by something of another type,"
+            " such as sa.cast(column, sa.String)"
+        )
+
+
+async def fetch_after(
     session: AsyncSession,
     statement: sa.Select[M],
     orders: Orders,
-    size: int,
-) -> tuple[Sequence[M], Cursor | None, Cursor | None]:
-    """The rows of a page, and the places of the pages after and before it."""
-    if place.backwards:
-        orders = tuple(order.reverse() for order in orders)
+    values: Sequence[object] | None,
+    limit: int,
+) -> list[sa.Row[Any]]:
+    """Return rows after one with these values, each followed by its own values in these orders."""
     # The database tells the row's place: the session's copy of the row may be older.
-    placed = statement.add_columns(*(order.shown.label(None) for order in orders))
-    parts, parameters = rows_after(orders, place.values)
+    placed = statement.add_columns(*(order.value.label(None) for order in orders))
     rows: list[sa.Row[Any]] = []
-    for part in parts:
-        found = part.of(placed).limit(size + 1 - len(rows))
-        rows += (await session.execute(found, parameters)).unique()
-        if len(rows) > size:
+    for part in rows_after(orders, values):
+        found = part.of(placed).limit(limit - len(rows))
+        rows += (await session.execute(found)).unique()
+        if len(rows) >= limit:
             break
+    return rows
+
+
+async def fetch_page(
+    session: AsyncSession,
+    selection: Selection[Model],
+    orders: Orders,
+    cursor: Cursor,
+    size: int,
+) -> tuple[Sequence[Model], Cursor | None, Cursor | None]:
+    """Return the rows of a page, and the places of the pages after and before it."""
+    if cursor.backwards:
+        orders = tuple(map(Order.reverse, orders))
+    rows = await fetch_after(session, selection.statement, orders, cursor.values, size + 1)
     is_last, rows = len(rows) <= size, rows[:size]
-    begins, ends = place.is_start, is_last
-    if place.backwards:
+    begins, ends = cursor.is_start, is_last
+    if cursor.backwards:
         rows.reverse()
-        begins, ends = is_last, place.values is None
+        begins, ends = is_last, cursor.values is None
     # Past the last row, the way back begins at the other end.
     first, last = (rows[0][1:], rows[-1][1:]) if rows else (None, None)
+    items = [row[0] for row in rows]
+    await selection.refuse_repeated(session, items)
     return (
-        [row[0] for row in rows],
+        items,
         None if ends else Cursor(last, backwards=False),
         None if begins else Cursor(first, backwards=True),
     )

@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, lru_cache
+from dataclasses import replace
+from functools import cache
 from typing import (
     Any,
     ClassVar,
@@ -25,16 +26,8 @@ from ..engine import dialect
 from ..errors import NotFound
 from ..models.soft_delete import without_deleted
 from .cursor import Cursor
-from .keyset import (
-    Column,
-    Orders,
-    in_order,
-    key_attributes,
-    refuse_misfit,
-    refuse_unkept,
-    sort_orders,
-)
-from .pages import CursorPage, Page, fetch_page
+from .keyset import Column, Orders, in_order, key_attributes, sort_orders
+from .pages import CursorPage, Page, Selection, fetch_page, refuse_unkept
 
 M = TypeVar("M", bound=DeclarativeBase)
 T = TypeVar("T")
@@ -165,9 +158,14 @@ class Reading(Generic[M]):
         return (await self.session.scalars(statement)).unique().one_or_none()
 
     async def count(self, *where: Criterion) -> int:
-        """How many rows meet the criteria."""
-        keys = self._select(*where).with_only_columns(*self._key).order_by(None)
-        counted = sa.select(sa.func.count()).select_from(keys.subquery())
+        """Return how many rows meet the criteria."""
+        return await self._count(self._select(*where), self._key)
+
+    async def _count(
+        self, statement: sa.Select[M], keys: Sequence[sa.SQLColumnExpression[object]]
+    ) -> int:
+        found = statement.with_only_columns(*keys, maintain_column_froms=True).order_by(None)
+        counted = sa.select(sa.func.count()).select_from(found.subquery())
         return await self.session.scalar(self._visible(counted)) or 0
 
     async def exists(self, *where: Criterion) -> bool:
@@ -182,15 +180,29 @@ class Reading(Generic[M]):
         size: int = 50,
         sort: Sequence[str] = (),
         options: Sequence[ORMOption] = (),
+        statement: sa.Select[M] | None = None,
     ) -> Page[M]:
-        """A page of the rows that meet the criteria; `sort` names `sortable` ones, "-" for down.
+        """Return a page of the rows that meet the criteria, and how many rows there are.
 
-        Raises UnknownField for another name, ValueError for a page that cannot be.
+        Args:
+            where: Conditions, beside those of the statement.
+            number: Which page, counted from 1.
+            size: How many rows a page has.
+            sort: Names of `sortable`, "-" before one for descending.
+            options: Loader options, such as `selectinload`.
+            statement: Any select of the model alone, in place of `statement()`.
+
+        Raises:
+            UnknownField: A name of `sort` is not in `sortable`.
+            ValueError: The number or the size is below 1.
+            TypeError: The statement selects something else, or finds a row several times.
         """
         at_least(1, number=number, size=size)
-        statement = in_order(self._orders(sort), self._select(*where, options=options))
-        rows = await self.session.scalars(statement.limit(size).offset((number - 1) * size))
-        return Page(rows.unique().all(), number, size, await self.count(*where))
+        selection, orders = self._selection(where, sort, options, statement)
+        found = in_order(orders, selection.statement).limit(size).offset((number - 1) * size)
+        rows = (await self.session.scalars(found)).unique().all()
+        await selection.refuse_repeated(self.session, rows)
+        return Page(rows, number, size, await self._count(selection.statement, selection.keys))
 
     async def cursor_page(
         self,
@@ -199,26 +211,59 @@ class Reading(Generic[M]):
         cursor: str | None = None,
         sort: Sequence[str] = (),
         options: Sequence[ORMOption] = (),
+        statement: sa.Select[M] | None = None,
     ) -> CursorPage[M]:
-        """The page at a cursor, which an earlier page gave as `next` or `previous`; None: the first.
+        """Return the page at a cursor.
 
         Every page takes as long as the first where an index has the columns of `sort`, and no row
-        is skipped or repeated when others come and go. Raises InvalidCursor for a cursor of another
-        model or sort, UnknownField as `page` does, ValueError for a size below 1, TypeError for a
-        column whose values a cursor cannot keep.
+        is skipped or repeated when others come and go.
+
+        Args:
+            where: Conditions, beside those of the statement.
+            size: How many rows a page has.
+            cursor: What an earlier page gave as `next` or `previous`; None for the first page.
+            sort: Names of `sortable`, "-" before one for descending.
+            options: Loader options, such as `selectinload`.
+            statement: Any select of the model alone, in place of `statement()`.
+
+        Raises:
+            InvalidCursor: The cursor is of another model or another sort, or was not made here.
+            UnknownField: A name of `sort` is not in `sortable`.
+            ValueError: The size is below 1.
+            TypeError: A cursor cannot keep values of a column of `sort`; the statement selects
+                something else, or finds a row several times.
         """
         at_least(1, size=size)
-        orders = self._orders(sort)
+        selection, orders = self._selection(where, sort, options, statement)
         refuse_unkept(orders)
-        place = Cursor.decode(cursor, self.model, sort)
-        refuse_misfit(place, orders)
-        statement = self._select(*where, options=options)
-        rows, after, before = await fetch_page(place, self.session, statement, orders, size)
+        place = Cursor.decode(cursor, self.model, sort).fit([x.nullable for x in orders])
+        rows, after, before = await fetch_page(self.session, selection, orders, place, size)
         return CursorPage(
             rows,
             next=after.encode(self.model, sort) if after else None,
             previous=before.encode(self.model, sort) if before else None,
         )
+
+    def _selection(
+        self,
+        where: Sequence[Criterion],
+        sort: Sequence[str],
+        options: Sequence[ORMOption],
+        statement: sa.Select[M] | None,
+    ) -> tuple[Selection[M], Orders]:
+        """Return the rows to page through, and their order."""
+        if isinstance(sort, str):
+            raise TypeError('sort takes several names: write sort=("-created_at",), with the comma')
+        chosen = (self.statement() if statement is None else statement).where(*where)
+        selection = Selection(chosen, self.model)
+        if statement is not None or self._is_filtered:
+            selection = Selection.of(chosen, self.model)
+        database = self.session.get_bind().dialect
+        orders = sort_orders(selection.entity, self.sortable, sort, database)
+        if statement is not None or self._is_filtered:
+            selection.check(orders)
+        visible = self._visible(selection.statement.options(*options))
+        return replace(selection, statement=visible), orders
 
     async def _get(self, key: object) -> M | None:
         """What `session.get` gives, by a statement that is made once: a sixth of the time."""
@@ -233,11 +278,6 @@ class Reading(Generic[M]):
         parameters = dict(zip(by_key.names, keys, strict=True))
         rows = await self.session.scalars(by_key.statement, parameters)
         return rows.unique().one_or_none()
-
-    def _orders(self, sort: Sequence[str]) -> Orders:
-        if isinstance(sort, str):
-            raise TypeError('sort takes several names: write sort=("-created_at",), with the comma')
-        return _orders(self.model, tuple(self.sortable.items()), tuple(sort))
 
     @property
     def _key(self) -> Sequence[Column]:
@@ -274,15 +314,6 @@ class _ByKey(NamedTuple, Generic[M]):
     mapper: Mapper[Any]
     statement: sa.Select[M]
     names: Sequence[str]
-
-
-@lru_cache(1000)
-def _orders(
-    model: type[DeclarativeBase],
-    sortable: tuple[tuple[str, Column], ...],
-    sort: tuple[str, ...],
-) -> Orders:
-    return sort_orders(sa.inspect(model), dict(sortable), sort)
 
 
 @cache

@@ -12,7 +12,8 @@ from sqlalchemy.orm.interfaces import ORMOption
 from ..errors import NotFound
 from ..models import SoftDeletable
 from .bulk import Bulk
-from .keyset import rows_after
+from .keyset import sort_orders
+from .pages import fetch_after
 from .reading import Criterion, M, Ordering, at_least, columns_of, key_of
 
 
@@ -67,17 +68,13 @@ class Repository(Bulk[M]):
         batch may be changed and committed before the next is asked for.
         """
         at_least(1, size=size)
-        orders, statement = self._orders(()), self._select(*where, options=options).limit(size)
-        [part], parameters = rows_after(orders, None)
-        while True:
-            rows = await self.session.scalars(part.of(statement), parameters)
-            batch = rows.unique().all()
-            last = sa.inspect(batch[-1], raiseerr=True).identity if batch else None
-            if last is None:
-                return
-            [part], parameters = rows_after(orders, last)
-            # A last one may be short for a row that a join finds twice.
-            yield batch
+        statement = self._select(*where, options=options)
+        orders = sort_orders(self.model, {}, (), self.session.get_bind().dialect)
+        values: Sequence[object] | None = None
+        # A join may find a row twice, and so a batch before the last may be short.
+        while rows := await fetch_after(self.session, statement, orders, values, size):
+            values = rows[-1][1:]
+            yield [row[0] for row in rows]
 
     async def load(self, row: M, *relationships: str) -> M:
         """Load these relationships of a row in hand, anew if they were loaded before.
