@@ -230,8 +230,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/database.py",
-        "        if self._engine is None:\n            self._engine = create_engine(",
-        "        if True:\n            self._engine = create_engine(",
+        "        if self._engine is None:\n            self._engine = self._create_engine()",
+        "        if True:\n            self._engine = self._create_engine()",
         "tests/db/test_fastapi.py::test_a_database_that_was_open_before_stays_open",
     ),
     Mutation(
@@ -526,13 +526,13 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/database.py",
-        "if options and name not in self._variants:",
-        "if options:",
+        "if key not in self._variants:",
+        "if True:",
         "tests/db/test_readers.py::test_all_readers_share_one_engine_until_it_is_disposed",
     ),
     Mutation(
         "src/shop/db/database.py",
-        "            self._variants.clear()\n",
+        "            self._variants = {(): self._engine}\n",
         "",
         "tests/db/test_readers.py::test_all_readers_share_one_engine_until_it_is_disposed",
         "asyncpg",
@@ -694,12 +694,82 @@ MUTATIONS = [
         "tests/db/test_engine.py::test_ping_tells_that_no_password_could_be_had",
         "asyncpg",
     ),
-    Mutation(
-        "src/shop/db/replicas.py",
-        "suppress(Exception)",
-        "suppress(DataLayerError)",
-        "tests/db/test_engine.py::test_a_replica_is_read_again_though_no_password_could_be_had_meanwhile",
-        "asyncpg",
+    *(
+        Mutation("src/shop/db/replicas.py", old, new, f"tests/db/test_replicas.py::{test}", driver)
+        for old, new, test, driver in (
+            (
+                "while replica in self._down:",
+                "for _ in range(1):",
+                "test_a_replica_is_read_again_after_its_password_was_not_available",
+                "asyncpg",
+            ),
+            (
+                "            self._down[replica] = ",
+                "            ",
+                "test_a_silent_replica_costs_one_timeout_and_is_read_again_once_it_answers",
+                "psycopg",
+            ),
+            (
+                "                del self._down[replica]\n",
+                "                return\n",
+                "test_a_silent_replica_costs_one_timeout_and_is_read_again_once_it_answers",
+                "asyncpg",
+            ),
+            (
+                "                bind = await stack.enter_async_context(primary)\n",
+                "                raise ConnectionError\n",
+                "test_the_primary_is_read_while_no_replica_answers",
+                "asyncpg",
+            ),
+            (
+                "        self._replicas.rotate(-1)\n",
+                "",
+                "test_units_that_only_read_use_each_replica_in_turn",
+                "asyncpg",
+            ),
+            (
+                "connection.execution_options(**options)",
+                "connection.execution_options()",
+                "test_a_unit_on_a_replica_cannot_write",
+                "psycopg",
+            ),
+            (
+                "not read_only or options == _SERIALIZABLE",
+                "not read_only",
+                "test_all_other_units_use_the_primary",
+                "asyncpg",
+            ),
+            (
+                "not read_only or options == _SERIALIZABLE",
+                "options == _SERIALIZABLE",
+                "test_all_other_units_use_the_primary",
+                "psycopg",
+            ),
+            (
+                'options["pool_pre_ping"] = True',
+                "pass",
+                "test_no_unit_fails_because_a_replica_cut_its_connections_before",
+                "asyncpg",
+            ),
+            (
+                "                task.cancel()\n",
+                "                pass\n",
+                "test_closing_ends_the_connections_to_replicas_and_the_wait_for_those_that_are_down",
+                "asyncpg",
+            ),
+            (
+                "            await replica.dispose()\n",
+                "            pass\n",
+                "test_closing_ends_the_connections_to_replicas_and_the_wait_for_those_that_are_down",
+                "psycopg",
+            ),
+            (
+                '[*DatabaseSettings.ADDRESS, "replica_urls"]',
+                "[*DatabaseSettings.ADDRESS]",
+                "test_an_argument_url_does_not_take_replicas_from_the_environment",
+                "asyncpg",
+            ),
+        )
     ),
     Mutation(
         "src/shop/db/engine/engine.py",
@@ -1090,7 +1160,7 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/database.py",
-        "_inherited.append((self._engine, self._replicas))",
+        "_inherited.append(vars(self).copy())",
         "await self._engine.dispose(close=False)",
         "tests/db/faults/test_processes.py::test_fork",
         "asyncpg",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import faults
 import pytest
-from harness import DRIVERS, Project
+from harness import DRIVERS, SERVER_DRIVERS, Project
 from mutations import MUTATIONS, Mutation
 
 Render = Callable[..., Project]
@@ -19,6 +19,12 @@ SAMPLE = set(FIRST.values())
 BROKEN = re.compile(r"^E +(ImportError|ModuleNotFoundError|NameError|SyntaxError)\b", re.MULTILINE)
 
 
+def _render_all(render: Render, driver: str) -> Project:
+    """Render a service with everything that can be changed."""
+    extras = ["replicas"] if driver in SERVER_DRIVERS else []
+    return render(driver=driver, web="fastapi", extras=extras)
+
+
 def _marked(mutation: Mutation) -> object:
     marks = () if mutation in SAMPLE else pytest.mark.whole
     # A test may be there for several changes of one module.
@@ -30,8 +36,7 @@ def _marked(mutation: Mutation) -> object:
 @pytest.mark.server
 @pytest.mark.parametrize("mutation", [_marked(mutation) for mutation in MUTATIONS])
 def test_a_test_notices_what_it_is_there_for(render: Render, mutation: Mutation) -> None:
-    # With all that there is to change.
-    project = render(driver=mutation.driver, web="fastapi")
+    project = _render_all(render, mutation.driver)
     project[mutation.file] = project[mutation.file].replace(mutation.old, mutation.new)
     if mutation.test.startswith(f"{faults.FOLDER}/"):
         faults.lay(project)
@@ -42,7 +47,7 @@ def test_a_test_notices_what_it_is_there_for(render: Render, mutation: Mutation)
 
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_every_change_is_one_that_can_be_made(render: Render, driver: str) -> None:
-    project = render(driver=driver, web="fastapi")
+    project = _render_all(render, driver)
     tests = "".join(project[path] for path in project.tree if path.startswith("tests/"))
     for mutation in MUTATIONS:
         if mutation.driver == driver:

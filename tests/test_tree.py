@@ -18,6 +18,9 @@ from harness import (
 Ask = Callable[..., Answers]
 Render = Callable[..., Project]
 
+# Modules of tests/db that come with an answer.
+FOR_ANSWERS = {"test_fastapi.py", "web.py", "test_replicas.py", "replicas.py"}
+
 OURS = [
     "src/shop/db/__init__.py",
     "src/shop/db/__main__.py",
@@ -35,7 +38,6 @@ OURS = [
     "src/shop/db/models/mixins.py",
     "src/shop/db/models/soft_delete.py",
     "src/shop/db/models/types.py",
-    "src/shop/db/replicas.py",
     "src/shop/db/repository/__init__.py",
     "src/shop/db/repository/bulk.py",
     "src/shop/db/repository/cursor.py",
@@ -64,7 +66,7 @@ OURS = [
     *(
         path.relative_to(REPOSITORY / "template").as_posix().removesuffix(".jinja")
         for path in (REPOSITORY / "template" / "tests" / "db").iterdir()
-        if path.is_file() and path.name not in ("test_fastapi.py", "web.py.jinja")
+        if path.is_file() and path.name.removesuffix(".jinja") not in FOR_ANSWERS
     ),
 ]
 
@@ -108,6 +110,13 @@ WEB_THEIRS = [
     "tests/api/test_users.py",
 ]
 
+# For replicas.
+REPLICAS = [
+    "src/shop/db/replicas.py",
+    "tests/db/replicas.py",
+    "tests/db/test_replicas.py",
+]
+
 # What a project that exists is given too, where it has none.
 WITH_A_LAYER = [
     "alembic.ini",
@@ -142,6 +151,12 @@ def test_a_service_with_continuous_integration(render: Render) -> None:
 def test_a_service_with_an_api(render: Render) -> None:
     added = [*WEB_OURS, *WEB_THEIRS]
     assert render(web="fastapi").tree == sorted([ANSWERS, *OURS, *THEIRS, *added])
+
+
+@pytest.mark.parametrize("driver", SERVER_DRIVERS)
+def test_a_service_with_replicas(render: Render, driver: str) -> None:
+    project = render(driver=driver, extras=["replicas"])
+    assert project.tree == sorted([ANSWERS, *OURS, *THEIRS, *SERVER, *REPLICAS])
 
 
 def test_a_layer_for_an_api_gets_the_layers_part_alone(render: Render) -> None:

@@ -1,8 +1,7 @@
-"""A primary and two replicas, which are real servers: run in a rendered service."""
+"""A primary and two replicas, all of them real servers. This runs in a rendered service."""
 
 import asyncio
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -17,10 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import db
 from .models import Author
+from .replicas import ReplicatedDatabase, ReplicatedSettings
 
-# Who answers: a server tells its port.
+# The port tells which server answers.
 PORT = sa.text("SELECT inet_server_port()")
-# Root may not run a server: in a namespace it is nobody, and its files stay readable.
+# Root may not run a server. In a namespace root is nobody, and its files stay readable.
 NOBODY = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--")
 
 
@@ -39,23 +39,17 @@ def free_port() -> int:
 
 
 class Replica:
-    """A copy of a server, which follows it, and which can be stopped and started."""
+    """A server that follows another one, and that can be stopped and started."""
 
     def __init__(self, primary: sa.URL, directory: Path) -> None:
         self._log = directory / "log"
         self._data = directory / "data"
         self.port = free_port()
         self.url = primary.set(host="127.0.0.1", port=self.port)
-        where = ["-h", str(primary.host), "-p", str(primary.port), "-U", "postgres"]
         command = [
             *program("pg_basebackup"),
-            *where,
-            "-D",
-            str(self._data),
-            "-R",
-            "-c",
-            "fast",
-            "-N",
+            *("-h", str(primary.host), "-p", str(primary.port), "-U", "postgres"),
+            *("-D", str(self._data), "-R", "-c", "fast", "-N"),
         ]
         subprocess.run(command, check=True, timeout=60)
         self._process: subprocess.Popen[bytes] | None = None
@@ -81,22 +75,23 @@ class Replica:
 @pytest_asyncio.fixture(loop_scope="session")
 async def replicas(
     fresh_database: db.Database, tmp_path: Path
-) -> AsyncGenerator[tuple[db.Database, list[Replica]]]:
+) -> AsyncGenerator[tuple[ReplicatedDatabase, list[Replica]]]:
     primary = fresh_database.settings.url
-    made: list[Replica] = []
+    servers: list[Replica] = []
     for number in range(2):
         directory = tmp_path / str(number)
         directory.mkdir()
-        made.append(Replica(primary, directory))
+        servers.append(Replica(primary, directory))
     try:
-        for replica in made:
-            await replica.start()
-        settings = db.DatabaseSettings(url=primary, replica_urls=tuple(r.url for r in made))
-        async with db.Database(settings) as database:
-            yield database, made
+        for server in servers:
+            await server.start()
+        urls = tuple(server.url for server in servers)
+        settings = ReplicatedSettings(url=primary, replica_urls=urls)
+        async with ReplicatedDatabase(settings) as database:
+            yield database, servers
     finally:
-        for replica in made:
-            await replica.stop()
+        for server in servers:
+            await server.stop()
 
 
 async def port_of_reader(database: db.Database) -> int | None:
@@ -109,12 +104,12 @@ async def port_of_snapshot(database: db.Database) -> int | None:
         return await session.scalar(PORT)
 
 
-async def test_replicas(replicas: tuple[db.Database, list[Replica]]) -> None:
+async def test_replicas(replicas: tuple[ReplicatedDatabase, list[Replica]]) -> None:
     database, servers = replicas
     ports = {server.port for server in servers}
     primary = database.settings.url.port
 
-    # Reads go to each in turn, all the rest to the primary.
+    # Reads use each replica in turn, everything else the primary.
     assert {await port_of_reader(database) for _ in range(4)} == ports
     assert {await port_of_snapshot(database) for _ in range(4)} == ports
     async with database.transaction() as session:
@@ -125,14 +120,14 @@ async def test_replicas(replicas: tuple[db.Database, list[Replica]]) -> None:
     async with database.transaction(read_only=True, isolation_level="SERIALIZABLE") as session:
         assert await session.scalar(PORT) == primary
 
-    # What was committed arrives.
+    # A committed row arrives.
     async with asyncio.timeout(10):
         while True:
             async with database.reader() as session:
                 if await session.scalar(sa.select(Author.email)):
                     break
 
-    # The server refuses writes by itself: 25006.
+    # The server itself refuses writes: 25006.
     async with database.transaction(read_only=True) as session:
         with pytest.raises(db.ReadOnly, match="25006"):
             await session.execute(sa.text("DELETE FROM probe_authors"))
@@ -143,9 +138,9 @@ async def test_replicas(replicas: tuple[db.Database, list[Replica]]) -> None:
 
 
 async def stopped_between(database: db.Database, servers: list[Replica], ports: set[int]) -> None:
-    """A stop fails no unit that begins after it; the replica is read from again once it is back."""
+    """No unit fails that begins after a stop, and the replica is used again after its start."""
     stopped, *left = servers
-    # There are connections to it in the pool.
+    # Fill the pool with connections to it.
     await asyncio.gather(*[port_of_reader(database) for _ in range(10)])
     await stopped.stop()
     answered: set[int | None] = set()
@@ -164,7 +159,7 @@ async def stopped_between(database: db.Database, servers: list[Replica], ports: 
 
 
 async def stopped_in_flight(database: db.Database, servers: list[Replica]) -> None:
-    """A unit under way when its replica stops raises Unavailable, and `run` replays it."""
+    """A unit raises Unavailable if its replica stops meanwhile, and `run` repeats it."""
     attempts: list[int | None] = []
 
     async def work(session: AsyncSession) -> int | None:
@@ -186,11 +181,3 @@ async def stopped_in_flight(database: db.Database, servers: list[Replica]) -> No
     answered = await database.run(work, read_only=True)
     assert len(attempts) == 2 and answered == attempts[1] != attempts[0]
     print("FAULT replica stopped in flight: raised, and replayed by run")
-
-
-def test_replica_urls_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two = (f"{db.settings.DRIVER}://ada:secret@{host}/shop" for host in ("one", "two"))
-    monkeypatch.setenv("DATABASE_REPLICA_URLS", f"{one} {two}")
-    settings = db.DatabaseSettings()
-    assert [url.host for url in settings.replica_urls] == ["one", "two"]
-    assert not re.search("secret", repr(settings))

@@ -258,34 +258,6 @@ async def test_ping_tells_that_no_password_could_be_had(fresh_database: db.Datab
         assert (await database.ping()).error == "the vault is closed"
 
 
-async def test_a_replica_is_read_again_though_no_password_could_be_had_meanwhile(
-    fresh_database: db.Database, far: tuple[db.Database, Proxy]
-) -> None:
-    database, network = far
-    vault = [""]
-
-    async def port() -> int | None:
-        async with both.reader() as session:
-            return session.get_bind().engine.url.port
-
-    urls = {"url": fresh_database.settings.url, "replica_urls": (database.settings.url,)}
-    settings = database.settings.model_copy(update=urls)
-    async with db.Database(settings, password=lambda: vault[0]) as both:
-        assert await port() == database.settings.url.port
-        network.silence()
-        assert await port() == fresh_database.settings.url.port
-        vault.clear()
-        # It is looked for after a second.
-        await asyncio.sleep(1.5)
-        network.restore()
-        vault.append("")
-        async with asyncio.timeout(10):
-            while True:
-                await asyncio.sleep(0.1)
-                if await port() == database.settings.url.port:
-                    break
-
-
 # Where a server tells who is connected.
 WHO = {
     "postgresql": "SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()",

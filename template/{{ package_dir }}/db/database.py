@@ -1,4 +1,4 @@
-"""The database of a process: sessions, transactions, health, and an orderly end."""
+"""The database of a process: sessions, transactions, retries and health."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from contextvars import ContextVar
-from types import TracebackType
+from functools import partial
 from typing import Any, Self, TypeVar, overload
 from weakref import WeakSet
 
@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from .engine import Health, Password, PoolStatus, create_engine, dialect, health
 from .errors import RETRYABLE, CommitOutcomeUnknown, DataLayerError
-from .replicas import Replicas, create_replicas
 from .session import create_session
 from .settings import DatabaseSettings
 
@@ -28,27 +27,29 @@ T3 = TypeVar("T3")
 T4 = TypeVar("T4")
 Work = Callable[[AsyncSession], Awaitable[T]]
 Bind = AsyncEngine | AsyncConnection
+BindContext = AbstractAsyncContextManager[Bind]
 
-# Sessions of one `gather` where there is no pool to bound them.
+# How many sessions gather() opens at once if there is no pool.
 _UNPOOLED = 10
 
-# The one slot of a work of `gather`, for what is gathered by the tasks that it starts, and by its
-# callbacks of `on_commit`: whoever waited there for another slot could wait for itself.
+# The one slot of a work of gather(), for what the work itself gathers: a nested gather() runs in its
+# parent's slot, because waiting for a second one could deadlock.
 _own_slot: ContextVar[asyncio.Semaphore] = ContextVar("own_slot")
 
-# What a forked process has of its parent's. Collected here, a connection of asyncpg or asyncmy would
-# take itself out of the epoll that both processes share, and the parent wait for its replies in vain.
+# What a forked process has inherited from its parent. It is kept for ever: a garbage-collected
+# connection of asyncpg or asyncmy removes its socket from the epoll that both processes share, and
+# the parent then never receives a reply.
 _inherited: list[object] = []
 
 
 class Database:
-    """One per process and event loop: made where the service starts, closed where it ends.
+    """The database of one process and one event loop.
 
         async with Database() as database:
             async with database.transaction() as session:
                 session.add(User(email="ada@example.com"))
 
-    `password` is called for each new connection, and may be async; `options` go to
+    `password` is called for each new connection, and may be async. `options` are passed to
     `create_async_engine`.
     """
 
@@ -60,12 +61,10 @@ class Database:
         **options: object,
     ) -> None:
         self.settings = settings or DatabaseSettings()
-        self._password = password
-        self._options = options
-        self._engine: AsyncEngine | None = None
+        self._create_engine = partial(create_engine, self.settings, password=password, **options)
         self._entered = 0
-        self._replicas = Replicas()
-        # The engine with execution options: to make one takes as long as a short query.
+        self._engine: AsyncEngine | None = None
+        # The engine by execution options: a new variant takes as long as a short query.
         self._variants: dict[tuple[object, ...], AsyncEngine] = {}
         self._process: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -75,66 +74,63 @@ class Database:
         self._slots = asyncio.Semaphore()
 
     async def __aenter__(self) -> Self:
-        # One that is open stays so until its first block ends: an application's may lie inside.
-        self._entered += 1
         if self._engine is None:
-            self._engine = create_engine(self.settings, password=self._password, **self._options)
-            self._replicas = create_replicas(self.settings, self._password, self._options)
+            self._engine = self._create_engine()
+            self._variants = {(): self._engine}
             self._process, self._loop = os.getpid(), asyncio.get_running_loop()
-            # It belongs to the event loop in which it was first waited for.
+            # A semaphore belongs to the event loop in which a task first waited for it.
             self._slots = asyncio.Semaphore(self._limit or _UNPOOLED)
             logger.info("database: %s", dialect.locate(self.settings.url))
+        # Blocks may be nested: the outermost one closes the database.
+        self._entered += 1
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._entered -= 1
         if self._entered <= 0:
             await self.dispose()
 
     async def dispose(self) -> None:
-        """Close the pool's connections. A second call does nothing.
+        """Close the connections of the pool. A second call has no effect.
 
-        In a forked process they are forgotten instead: they are the parent's, who still uses them.
+        In a forked process, leave them open: they belong to the parent, which still uses them.
         """
         if self._engine is not None:
             if self._process != os.getpid():
-                _inherited.append((self._engine, self._replicas))
+                _inherited.append(vars(self).copy())
             else:
-                ours = self._loop is asyncio.get_running_loop()
-                await self._engine.dispose(close=ours)
-                await self._replicas.dispose(close=ours)
+                await self._engine.dispose(close=self._loop is _running_loop())
             self._engine = None
-            self._variants.clear()
         self._entered = 0
 
     @property
     def engine(self) -> AsyncEngine:
         """The engine, for what sessions do not offer.
 
-        Raises RuntimeError outside `async with`, in a forked process, and in another event loop.
+        Raises:
+            RuntimeError: The database is not open, or this process was forked from the one that
+                opened it, or this is another event loop.
         """
         if self._engine is None:
             raise RuntimeError("the database is not open: write `async with database:` first")
         if self._process != os.getpid():
             raise RuntimeError(
-                "this process was forked from the one that opened the database, and must not share"
-                " its connections: `await database.dispose()`, then `async with database:` anew"
+                "a forked process must not use the connections of its parent: call"
+                " `await database.dispose()`, then open the database again"
             )
         if _running_loop() not in (None, self._loop):
             raise RuntimeError(
-                "the database was opened in another event loop, to which its connections belong:"
-                " open one with `async with Database():` in each asyncio.run()"
+                "the database was opened in another event loop: write `async with Database():` in"
+                " each asyncio.run()"
             )
         return self._engine
 
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[AsyncSession]:
-        """An ordinary session, for those who drive it themselves: rolled back at the end."""
+        """Open an ordinary session: it begins when it is first used, and commits when you say so.
+
+        At the end of the block it is rolled back and closed.
+        """
         async with self._opened(self.engine) as session:
             yield session
 
@@ -142,19 +138,23 @@ class Database:
     async def transaction(
         self, *, isolation_level: str | None = None, read_only: bool = False
     ) -> AsyncGenerator[AsyncSession]:
-        """A unit of work: committed at the end, rolled back on any exception, cancelled or not.
+        """Open a session in a transaction: commit at the end of the block, roll back on any error.
 
-        With `read_only` the database itself refuses writes, every read sees one moment, and a
-        replica is read from where there is one.
-        A COMMIT is awaited to its end even when the task is cancelled, and the cancellation raised
-        after that. Raises CommitOutcomeUnknown if the connection is lost during COMMIT, TransactionRolledBack if the
-        body swallowed an error after which the database had undone the unit.
+        A COMMIT is awaited to its end even if the task is cancelled; the cancellation is raised
+        afterwards.
+
+        Args:
+            isolation_level: As SQLAlchemy names it; by default the one of the server.
+            read_only: The database itself refuses writes, and all reads see the same moment.
+
+        Raises:
+            CommitOutcomeUnknown: The connection was lost during COMMIT.
+            TransactionRolledBack: The block caught an error after which the database had rolled
+                back the transaction.
         """
         options = dialect.transaction_options(isolation_level, read_only)
-        # A replica cannot promise that there is an order of all transactions.
-        replica = read_only and isolation_level != "SERIALIZABLE"
         async with (
-            self._bind(options, replica=replica) as bind,
+            self._bind(options, read_only=read_only) as bind,
             self._opened(bind) as session,
             session.begin(),
         ):
@@ -162,20 +162,22 @@ class Database:
 
     @asynccontextmanager
     async def reader(self) -> AsyncGenerator[AsyncSession]:
-        """A session for quick reads, each by itself: one round trip, where a transaction has three.
+        """Open a session for quick reads: one round trip each, where a transaction takes three.
 
-        It reads from a replica where there is one, and so perhaps not yet what was just committed.
-        Raises ReadOnly for what needs a transaction: a flush, a statement that writes, FOR UPDATE,
-        a savepoint, a server-side cursor. Several reads that must agree need one too. What hides
-        a write, as a function or a CTE, is refused by the database itself.
+        Each statement runs in autocommit. Reads that must agree with each other need
+        `transaction(read_only=True)`.
+
+        Raises:
+            ReadOnly: Something needs a transaction: a flush, a statement that writes, FOR UPDATE, a
+                savepoint, or a server-side cursor. The database itself refuses a write that is
+                hidden in a function or a CTE.
         """
-        options = dialect.reader_options(self.settings)
         async with (
-            self._bind(options, replica=True) as bind,
+            self._bind(dialect.reader_options(self.settings), read_only=True) as bind,
             self._opened(bind, reader=True) as session,
         ):
             yield session
-            # What was added and never flushed would be lost without a word.
+            # Refuse what was added and never flushed: it would be lost without an error.
             session.sync_session.flush()
 
     async def run(
@@ -187,12 +189,20 @@ class Database:
         isolation_level: str | None = None,
         read_only: bool = False,
     ) -> T:
-        """What `work(session)` returns, in a transaction; tried anew where that is safe.
+        """Return what `work(session)` returns, in a transaction that is retried where that is safe.
 
-        The whole of `work` is replayed, up to `attempts` times in all, in a new session, after a
-        SerializationFailure, Deadlock, SchemaChanged, Unavailable, or an error of `retry_on`, such as
-        LockTimeout or StaleRow. CommitOutcomeUnknown is never among them: the work may be done.
-        Raises RuntimeError inside a transaction of the same task, which it could not replay.
+        After an error of RETRYABLE or `retry_on`, the whole of `work` runs again in a new
+        transaction. It never runs again after CommitOutcomeUnknown: that run may be committed.
+
+        Args:
+            work: A coroutine function that takes the session.
+            attempts: How often `work` runs at most.
+            retry_on: Further errors to retry after, such as LockTimeout or StaleRow.
+            isolation_level: See `transaction`.
+            read_only: See `transaction`.
+
+        Raises:
+            RuntimeError: The task already has a transaction, which a retry could not repeat.
         """
         self._refuse_inside_a_transaction("run")
         retryable = (*RETRYABLE, *retry_on)
@@ -206,9 +216,9 @@ class Database:
                 if attempt >= attempts or isinstance(error, CommitOutcomeUnknown):
                     raise
                 logger.info("attempt %d of %d failed: %s", attempt, attempts, error)
-            # Those who met once must not meet again: each waits for a time of its own.
+            # Wait for a random time, so that transactions that collided do not collide again.
             await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))
-        raise ValueError(f"attempts counts from 1: {attempts}")
+        raise ValueError(f"attempts must be at least 1, not {attempts}")
 
     @overload
     async def gather(self, a: Work[T1], b: Work[T2], /) -> tuple[T1, T2]: ...
@@ -222,12 +232,14 @@ class Database:
     async def gather(self, *works: Work[T]) -> tuple[T, ...]: ...
 
     async def gather(self, *works: Work[Any]) -> tuple[Any, ...]:
-        """What each `work(session)` returns, at the same time, each in a transaction of its own.
+        """Run works at the same time, each in a transaction of its own, and return their results.
 
-        All gathers together use no more sessions at once than the pool holds connections. The first
-        error cancels the other works and is raised as it is; works that were committed stay so.
-        Raises RuntimeError in a task that holds a transaction, or a reader that has read: all such
-        tasks together could hold the connections that each of them waits for.
+        All calls together open no more sessions at once than the pool has connections. The first
+        error cancels the other works and is raised; works that are already committed stay committed.
+
+        Raises:
+            RuntimeError: The task already has a transaction, or a reader that has read. If many
+                such tasks waited for more connections, none would ever become free.
         """
         self._refuse_inside_a_transaction("gather")
         slots = _own_slot.get(self._slots)
@@ -247,45 +259,42 @@ class Database:
             return tuple(unit.result() for unit in units)
         raise first
 
-    def _open_session(self, bind: Bind, *, reader: bool = False) -> AsyncSession:
-        """A session on an engine or a connection; the test kit puts its own here."""
-        return create_session(bind, reader=reader)
+    def _bind(self, options: Mapping[str, object], *, read_only: bool) -> BindContext:
+        """Return what a session with these execution options runs on: the engine.
+
+        A subclass may choose something else for a session that is `read_only`.
+        """
+        engine, key = self.engine, tuple(options.items())
+        if key not in self._variants:
+            self._variants[key] = engine.execution_options(**options)
+        return nullcontext(self._variants[key])
 
     def _opened(self, bind: Bind, *, reader: bool = False) -> AsyncSession:
-        """The same, kept in mind for as long as anyone has it: see _refuse_inside_a_transaction."""
+        """Return a new session, and remember which task opened it."""
         session = self._open_session(bind, reader=reader)
         session.info["task"] = asyncio.current_task()
         self._sessions.add(session)
         return session
 
-    def _bind(
-        self, options: Mapping[str, object], *, replica: bool
-    ) -> AbstractAsyncContextManager[Bind]:
-        """What a session with these execution options is on: a replica, or the primary."""
-        engine, name = self.engine, tuple(options.items())
-        if options and name not in self._variants:
-            self._variants[name] = engine.execution_options(**options)
-        primary = self._variants.get(name, engine)
-        if replica and self._replicas:
-            return self._replicas.connection(options, otherwise=primary)
-        return nullcontext(primary)
+    def _open_session(self, bind: Bind, *, reader: bool = False) -> AsyncSession:
+        """Return a new session. The fixtures for tests override this."""
+        return create_session(bind, reader=reader)
 
-    def _refuse_inside_a_transaction(self, what: str) -> None:
-        # By task: a ContextVar would be set in the tasks that a transaction starts, too.
+    def _refuse_inside_a_transaction(self, method: str) -> None:
+        # A ContextVar cannot tell: the tasks that are started inside a transaction inherit it.
         current = asyncio.current_task()
         if any(x.info["task"] is current and x.in_transaction() for x in self._sessions):
             raise RuntimeError(
-                f"database.{what}() inside a transaction of the same task, or a reader that has read:"
-                " it takes connections of its own, and cannot see or replay what was done there."
-                " Call it outside, or do the work on the session in hand"
+                f"database.{method}() inside a transaction of the same task, or a reader that has"
+                " read: it uses other connections. Call it outside, or use the session that is open"
             )
 
     async def ping(self, timeout: float = 5) -> Health:
-        """Whether the database answers within `timeout` seconds. Never raises."""
+        """Return whether the database answers within `timeout` seconds. Errors are in the result."""
         return await health.ping(self.engine, timeout)
 
     def pool_status(self) -> PoolStatus:
-        """How the pool stands at this moment."""
+        """Return how many connections are in use, idle, and possible at most."""
         return health.pool_status(self._engine.pool if self._engine else None, self._limit)
 
 

@@ -1,83 +1,116 @@
-"""The replicas of a database: each is read from in its turn, but while it is down."""
+"""Reading from replicas, in turn: ReplicatedDatabase and its settings."""
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+import os
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Annotated, ClassVar, Self
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from pydantic import BeforeValidator
+from pydantic_settings import NoDecode
 
-from .engine import Password, create_engine
+from .database import Bind, BindContext, Database
+from .engine import Password, dialect
 from .errors import DataLayerError, QueryTimeout, Unavailable
-from .settings import DatabaseSettings
+from .settings import DatabaseSettings, OtherURL
 
 logger = logging.getLogger(__name__)
 
-# Seconds after which a replica that is down is looked for again.
+# Seconds between two attempts to reach a replica that is down.
 _PAUSE = 1
+_SERIALIZABLE = dialect.transaction_options("SERIALIZABLE", read_only=True)
 
 
-class Replicas:
-    """Engines that are read from. Each tests its connections when they are taken from the pool."""
+def _split(value: object) -> object:
+    return value.split() if isinstance(value, str) else value or ()
 
-    def __init__(self, engines: Sequence[AsyncEngine] = ()) -> None:
-        self._engines = list(engines)
-        self._down: dict[AsyncEngine, asyncio.Task[None]] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._engines)
+class ReplicatedSettings(DatabaseSettings):
+    """DatabaseSettings with the URLs of replicas: DATABASE_REPLICA_URLS, separated by spaces.
+
+    A URL without a user takes the user and the password of DATABASE_URL.
+    """
+
+    ADDRESS: ClassVar[list[str]] = [*DatabaseSettings.ADDRESS, "replica_urls"]
+
+    replica_urls: Annotated[tuple[OtherURL, ...], NoDecode, BeforeValidator(_split)] = ()
+
+
+class ReplicatedDatabase(Database):
+    """A Database whose readers and read-only transactions use replicas, each in its turn.
+
+    A replica may not have received yet what was just committed. A replica that does not answer is
+    left out until it answers again; if none answers, the primary is read.
+    """
+
+    def __init__(
+        self,
+        settings: ReplicatedSettings | None = None,
+        *,
+        password: Password | None = None,
+        **options: object,
+    ) -> None:
+        settings = settings or ReplicatedSettings()
+        super().__init__(settings, password=password, **options)
+        # Test each connection when it is taken: no unit may fail because a replica stopped before.
+        options["pool_pre_ping"] = True
+        self._replicas = deque(
+            Database(settings.model_copy(update={"url": url}), password=password, **options)
+            for url in settings.replica_urls
+        )
+        self._down: dict[Database, asyncio.Task[None]] = {}
+
+    async def __aenter__(self) -> Self:
+        for replica in self._replicas:
+            await replica.__aenter__()
+        return await super().__aenter__()
+
+    async def dispose(self) -> None:
+        """Close the connections of all pools. A second call has no effect."""
+        if self._process == os.getpid():
+            for task in self._down.values():
+                task.cancel()
+        for replica in self._replicas:
+            await replica.dispose()
+        await super().dispose()
+        self._down = {}
+
+    def _bind(self, options: Mapping[str, object], *, read_only: bool) -> BindContext:
+        primary = super()._bind(options, read_only=read_only)
+        # A replica cannot promise that all transactions have one order.
+        if not read_only or options == _SERIALIZABLE:
+            return primary
+        return self._replica(primary, options)
 
     @asynccontextmanager
-    async def connection(
-        self,
-        options: Mapping[str, object],
-        *,
-        otherwise: AsyncEngine,
-    ) -> AsyncGenerator[AsyncEngine | AsyncConnection]:
-        """A connection to a replica that answers, with these execution options; or the other."""
+    async def _replica(
+        self, primary: BindContext, options: Mapping[str, object]
+    ) -> AsyncGenerator[Bind]:
+        """Connect to the next replica that answers, or else use the primary."""
+        self._replicas.rotate(-1)
         async with AsyncExitStack() as stack:
-            bind: AsyncEngine | AsyncConnection = otherwise
-            # The first goes to the end, for the next to begin with another.
-            self._engines[:] = self._engines[1:] + self._engines[:1]
-            for engine in [engine for engine in self._engines if engine not in self._down]:
+            for replica in [replica for replica in self._replicas if replica not in self._down]:
                 try:
-                    connection = await stack.enter_async_context(engine.connect())
-                    bind = await connection.execution_options(**options)
+                    connection = await stack.enter_async_context(replica.engine.connect())
+                    bind: Bind = await connection.execution_options(**options)
                     break
                 except (Unavailable, QueryTimeout) as error:
-                    self._leave_out(engine, error)
+                    self._leave_out(replica, error)
+            else:
+                bind = await stack.enter_async_context(primary)
             yield bind
 
-    async def dispose(self, *, close: bool) -> None:
-        """Forget the engines, and close their connections or leave them to another process."""
-        for task in self._down.values():
-            task.cancel()
-        self._down.clear()
-        for engine in self._engines:
-            await engine.dispose(close=close)
-        self._engines.clear()
+    def _leave_out(self, replica: Database, error: DataLayerError) -> None:
+        if replica not in self._down:
+            logger.warning("the replica %s is left out: %s", replica.settings.url, error)
+            self._down[replica] = asyncio.create_task(self._watch(replica))
 
-    def _leave_out(self, engine: AsyncEngine, error: DataLayerError) -> None:
-        if engine not in self._down:
-            logger.warning("the replica %s is left out: %s", engine.url, error)
-            self._down[engine] = asyncio.create_task(self._await(engine))
-
-    async def _await(self, engine: AsyncEngine) -> None:
-        # Here, and not in the units that read: none of them is to wait for one that is down.
-        while engine in self._down:
+    async def _watch(self, replica: Database) -> None:
+        """Ask a replica until it answers. Units never do this: they must not wait for it."""
+        while replica in self._down:
             await asyncio.sleep(_PAUSE)
-            # Any error: what gives the password may be down, too, and nobody would look again.
-            with suppress(Exception):
-                async with engine.connect():
-                    logger.info("the replica %s is back", engine.url)
-                    del self._down[engine]
-
-
-def create_replicas(
-    settings: DatabaseSettings, password: Password | None, options: Mapping[str, object]
-) -> Replicas:
-    """Those that the settings name, opened as the primary is."""
-    # No unit of work is to take notice of a replica that was stopped before.
-    options = {**options, "pool_pre_ping": True}
-    each = [settings.model_copy(update={"url": url}) for url in settings.replica_urls]
-    return Replicas([create_engine(one, password=password, **options) for one in each])
+            if (await replica.ping()).ok:
+                logger.info("the replica %s is back", replica.settings.url)
+                del self._down[replica]

@@ -170,7 +170,7 @@ class _JoinedDatabase(Database):
     def __init__(self, shared: Database, connection: AsyncConnection) -> None:
         super().__init__(shared.settings)
         self.committed: list[Callback] = []
-        self._engine = shared.engine
+        self._engine, self._variants = shared.engine, shared._variants
         self._process, self._loop = os.getpid(), asyncio.get_running_loop()
         # One connection does one thing at a time.
         self._slots = asyncio.Semaphore(1)
