@@ -96,8 +96,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/testing/fixtures.py",
-        "asyncio.Semaphore(1)",
-        "asyncio.Semaphore(2)",
+        "Slots(1)",
+        "Slots(2)",
         "tests/db/test_testing.py::test_works_of_gather_take_turns",
         "asyncpg",
     ),
@@ -378,15 +378,58 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/database.py",
-        "asyncio.Semaphore(self._limit or _UNPOOLED)",
-        "asyncio.Semaphore(1000)",
+        "Slots(self._limit or _UNPOOLED, ",
+        "Slots(1000, ",
         "tests/db/test_transactions.py::test_gather_uses_no_more_sessions_than_the_pool_gives",
     ),
     Mutation(
         "src/shop/db/database.py",
-        "            self._slots = asyncio.Semaphore(self._limit or _UNPOOLED)\n",
+        "            self._slots = Slots(self._limit or _UNPOOLED, self.settings.pool_timeout)\n",
         "",
         "tests/db/test_transactions.py::test_gather_takes_turns_in_each_event_loop_that_the_database_is_opened_in",
+    ),
+    Mutation(
+        "src/shop/db/database.py",
+        "self._limit or _UNPOOLED, self.settings.pool_timeout",
+        "self._limit or _UNPOOLED",
+        "tests/db/test_transactions.py::test_gather_waits_for_other_calls_as_long_as_the_pool_does",
+    ),
+    Mutation(
+        "src/shop/db/session/slots.py",
+        "for _ in items[: slots._size]",
+        "for _ in items",
+        "tests/db/test_transactions.py::test_the_works_of_one_gather_wait_for_each_other_without_a_limit",
+    ),
+    Mutation(
+        "src/shop/db/session/slots.py",
+        "                async with slots:\n",
+        "                if slots:\n",
+        "tests/db/test_transactions.py::test_gather_waits_for_other_calls_as_long_as_the_pool_does",
+    ),
+    Mutation(
+        "src/shop/db/session/slots.py",
+        "task.result().items()",
+        "(() if task.cancelled() else task.result().items())",
+        "tests/db/test_transactions.py::test_a_work_of_gather_that_is_cancelled_cancels_the_call",
+    ),
+    Mutation(
+        "src/shop/db/session/slots.py",
+        "first = errors.exceptions[0]",
+        "first = errors",
+        "tests/db/test_transactions.py::test_the_first_error_of_gather_cancels_the_rest",
+    ),
+    Mutation(
+        "src/shop/db/database.py",
+        "setdefault(asyncio.current_task(), ",
+        "setdefault(asyncio.get_running_loop(), ",
+        "tests/db/test_transactions.py::test_run_is_refused_inside_a_transaction",
+    ),
+    Mutation(
+        "src/shop/db/database.py",
+        "session.in_transaction() for session in self._sessions_of_this_task()",
+        "session.in_transaction() and session in self._sessions_of_this_task()"
+        " for sessions in self._sessions.values() for session in sessions",
+        "tests/db/test_transactions.py::test_run_asks_only_the_sessions_of_its_own_task",
     ),
     Mutation(
         "src/shop/db/session/session.py",
@@ -441,8 +484,8 @@ MUTATIONS = [
         "asyncpg",
     ),
     Mutation(
-        "src/shop/db/database.py",
-        "                _own_slot.set(asyncio.Semaphore(1))\n",
+        "src/shop/db/session/slots.py",
+        "            _own_slots.set(Slots(1))\n",
         "",
         "tests/db/test_transactions.py::test_gather_within_gather_does_not_wait_for_itself",
     ),
@@ -1225,8 +1268,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/database.py",
-        'x.info["task"] is current and x.in_transaction()',
-        "not x",
+        "if any(session.in_transaction() for session in self._sessions_of_this_task()):",
+        "if False:",
         "tests/db/faults/test_sessions.py::test_retry_inside_a_transaction",
     ),
     Mutation(

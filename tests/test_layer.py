@@ -27,7 +27,7 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 
 # Code lines by driver: neither blank, comment nor docstring. These are only ever lowered. To raise
 # one takes a decision record in docs/decisions that says what the lines buy.
-PRODUCTION = {"aiosqlite": 3120, "asyncpg": 3205, "psycopg": 3220, "asyncmy": 3115}
+PRODUCTION = {"aiosqlite": 3095, "asyncpg": 3179, "psycopg": 3196, "asyncmy": 3088}
 TESTING = 616
 FASTAPI = 105
 REPLICAS = 80

@@ -53,6 +53,7 @@ OURS = [
     "src/shop/db/session/on_commit.py",
     "src/shop/db/session/reader.py",
     "src/shop/db/session/session.py",
+    "src/shop/db/session/slots.py",
     "src/shop/db/session/sync_session.py",
     "src/shop/db/settings.py",
     "src/shop/db/testing/__init__.py",

@@ -555,6 +555,37 @@ async def test_run_is_refused_inside_a_transaction(database: db.Database) -> Non
     await database.run(work)
 
 
+async def test_run_asks_only_the_sessions_of_its_own_task(
+    fresh_database: db.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[AsyncSession] = []
+    in_transaction = AsyncSession.in_transaction
+
+    def note(session: AsyncSession) -> bool:
+        asked.append(session)
+        return in_transaction(session)
+
+    async def work(session: AsyncSession) -> None: ...
+
+    async def hold(end: asyncio.Event) -> None:
+        async with fresh_database.session():
+            await end.wait()
+
+    monkeypatch.setattr(AsyncSession, "in_transaction", note)
+    counts: list[int] = []
+    for number in (0, 50):
+        end = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(number):
+                group.create_task(hold(end))
+            await asyncio.sleep(0)
+            asked.clear()
+            await fresh_database.run(work)
+            counts.append(len(asked))
+            end.set()
+    assert counts[0] == counts[1]
+
+
 # gather
 
 
@@ -589,6 +620,52 @@ async def test_gather_uses_no_more_sessions_than_the_pool_gives(
     async with asyncio.timeout(fresh_database.settings.pool_timeout * 4):
         await asyncio.gather(*[readers() for _ in range(5)])
     assert limit is None or most <= limit
+
+
+async def test_gather_waits_for_other_calls_as_long_as_the_pool_does(
+    fresh_database: db.Database,
+) -> None:
+    started, end = asyncio.Event(), asyncio.Event()
+
+    async def hold(session: AsyncSession) -> None:
+        started.set()
+        await end.wait()
+
+    async def quick(session: AsyncSession) -> int:
+        return 1
+
+    update = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.2}
+    async with db.Database(fresh_database.settings.model_copy(update=update)) as database:
+        holding = asyncio.create_task(database.gather(hold))
+        await started.wait()
+        async with asyncio.timeout(5):
+            with pytest.raises(db.PoolExhausted, match=r"for 0\.2 s"):
+                await database.gather(quick)
+        end.set()
+        await holding
+        assert await database.gather(quick, quick) == (1, 1)
+
+
+async def test_the_works_of_one_gather_wait_for_each_other_without_a_limit(
+    fresh_database: db.Database,
+) -> None:
+    async def work(session: AsyncSession) -> int:
+        await asyncio.sleep(0.1)
+        return 1
+
+    update = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.15}
+    async with db.Database(fresh_database.settings.model_copy(update=update)) as database:
+        assert await database.gather(work, work, work) == (1, 1, 1)
+
+
+async def test_a_work_of_gather_that_is_cancelled_cancels_the_call(database: db.Database) -> None:
+    async def cancelled(session: AsyncSession) -> None:
+        raise asyncio.CancelledError
+
+    async def work(session: AsyncSession) -> None: ...
+
+    with pytest.raises(asyncio.CancelledError):
+        await database.gather(work, cancelled, work)
 
 
 async def test_the_first_error_of_gather_cancels_the_rest(database: db.Database) -> None:
@@ -810,11 +887,11 @@ def test_gather_takes_turns_in_each_event_loop_that_the_database_is_opened_in(
         await asyncio.sleep(0)
         return "done"
 
-    async def gather() -> tuple[str, ...]:
+    async def gather() -> list[tuple[str, ...]]:
         async with database:
-            return await database.gather(work, work)
+            return [*await asyncio.gather(database.gather(work), database.gather(work))]
 
-    assert asyncio.run(gather()) == asyncio.run(gather()) == ("done", "done")
+    assert asyncio.run(gather()) == asyncio.run(gather()) == [("done",), ("done",)]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

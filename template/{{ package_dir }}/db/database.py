@@ -6,16 +6,15 @@ import os
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from contextvars import ContextVar
 from functools import partial
 from typing import Any, Self, TypeVar, overload
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from .engine import Health, Password, PoolStatus, create_engine, dialect, health
 from .errors import RETRYABLE, CommitOutcomeUnknown, DataLayerError
-from .session import create_session
+from .session import Slots, create_session
 from .settings import DatabaseSettings
 
 logger = logging.getLogger(__name__)
@@ -31,10 +30,6 @@ BindContext = AbstractAsyncContextManager[Bind]
 
 # How many sessions gather() opens at once if there is no pool.
 _UNPOOLED = 10
-
-# The one slot of a work of gather(), for what the work itself gathers: a nested gather() runs in its
-# parent's slot, because waiting for a second one could deadlock.
-_own_slot: ContextVar[asyncio.Semaphore] = ContextVar("own_slot")
 
 # What a forked process has inherited from its parent. It is kept for ever: a garbage-collected
 # connection of asyncpg or asyncmy removes its socket from the epoll that both processes share, and
@@ -68,10 +63,10 @@ class Database:
         self._variants: dict[tuple[object, ...], AsyncEngine] = {}
         self._process: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        # Each knows the task that opened it: see _refuse_inside_a_transaction.
-        self._sessions = WeakSet[AsyncSession]()
+        # The sessions that each task opened: see _refuse_inside_a_transaction.
+        self._sessions = WeakKeyDictionary[asyncio.Task[Any] | None, WeakSet[AsyncSession]]()
         self._limit = self.settings.pool_size + self.settings.max_overflow
-        self._slots = asyncio.Semaphore()
+        self._slots = Slots(1)
 
     async def __aenter__(self) -> Self:
         if self._engine is None:
@@ -79,7 +74,7 @@ class Database:
             self._variants = {(): self._engine}
             self._process, self._loop = os.getpid(), asyncio.get_running_loop()
             # A semaphore belongs to the event loop in which a task first waited for it.
-            self._slots = asyncio.Semaphore(self._limit or _UNPOOLED)
+            self._slots = Slots(self._limit or _UNPOOLED, self.settings.pool_timeout)
             logger.info("database: %s", dialect.locate(self.settings.url))
         # Blocks may be nested: the outermost one closes the database.
         self._entered += 1
@@ -234,30 +229,22 @@ class Database:
     async def gather(self, *works: Work[Any]) -> tuple[Any, ...]:
         """Run works at the same time, each in a transaction of its own, and return their results.
 
-        All calls together open no more sessions at once than the pool has connections. The first
-        error cancels the other works and is raised; works that are already committed stay committed.
+        All calls together open no more sessions at once than the pool has connections. The works of
+        one call wait for each other for as long as it takes. The first error cancels the other
+        works and is raised; works that are already committed stay committed.
 
         Raises:
+            PoolExhausted: Other calls used all connections for the whole DATABASE_POOL_TIMEOUT.
             RuntimeError: The task already has a transaction, or a reader that has read. If many
                 such tasks waited for more connections, none would ever become free.
         """
         self._refuse_inside_a_transaction("gather")
-        slots = _own_slot.get(self._slots)
 
         async def unit(work: Work[Any]) -> Any:
-            async with slots:
-                _own_slot.set(asyncio.Semaphore(1))
-                async with self.transaction() as session:
-                    return await work(session)
+            async with self.transaction() as session:
+                return await work(session)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                units = [group.create_task(unit(work)) for work in works]
-        except BaseExceptionGroup as errors:
-            first = errors.exceptions[0]
-        else:
-            return tuple(unit.result() for unit in units)
-        raise first
+        return await self._slots.map(unit, works)
 
     def _bind(self, options: Mapping[str, object], *, read_only: bool) -> BindContext:
         """Return what a session with these execution options runs on: the engine.
@@ -272,18 +259,19 @@ class Database:
     def _opened(self, bind: Bind, *, reader: bool = False) -> AsyncSession:
         """Return a new session, and remember which task opened it."""
         session = self._open_session(bind, reader=reader)
-        session.info["task"] = asyncio.current_task()
-        self._sessions.add(session)
+        self._sessions_of_this_task().add(session)
         return session
 
     def _open_session(self, bind: Bind, *, reader: bool = False) -> AsyncSession:
         """Return a new session. The fixtures for tests override this."""
         return create_session(bind, reader=reader)
 
+    def _sessions_of_this_task(self) -> WeakSet[AsyncSession]:
+        return self._sessions.setdefault(asyncio.current_task(), WeakSet())
+
     def _refuse_inside_a_transaction(self, method: str) -> None:
         # A ContextVar cannot tell: the tasks that are started inside a transaction inherit it.
-        current = asyncio.current_task()
-        if any(x.info["task"] is current and x.in_transaction() for x in self._sessions):
+        if any(session.in_transaction() for session in self._sessions_of_this_task()):
             raise RuntimeError(
                 f"database.{method}() inside a transaction of the same task, or a reader that has"
                 " read: it uses other connections. Call it outside, or use the session that is open"

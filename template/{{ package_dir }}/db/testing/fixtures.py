@@ -19,7 +19,7 @@ from sqlalchemy.orm.session import JoinTransactionMode
 
 from ..database import Database
 from ..models import metadata
-from ..session import Callback, create_session
+from ..session import Callback, Slots, create_session
 from ..settings import DatabaseSettings
 from .databases import create_database, drop_database, temporary_server
 from .factory import Make
@@ -173,7 +173,7 @@ class _JoinedDatabase(Database):
         self._engine, self._variants = shared.engine, shared._variants
         self._process, self._loop = os.getpid(), asyncio.get_running_loop()
         # One connection does one thing at a time.
-        self._slots = asyncio.Semaphore(1)
+        self._slots = Slots(1)
         self._connection = connection
 
     # The fixture opens and closes it; an application's lifespan may try to.
