@@ -75,7 +75,7 @@ def test_a_url_leads_to_the_server_or_is_refused_in_a_sentence(render: Render, d
         "a name": ['"$user", public', "5s", "mine"],
     }
     for name in ("a socket in libpq's form", "several hosts in libpq's form"):
-        assert "the host of DATABASE_URL is not one" in told[name][1]
+        assert "the host of DATABASE_URL is not a single" in told[name][1]
     _, problem = told["what nobody knows"]
     assert problem.startswith("Unavailable: cannot connect: ")
     assert "schema" in problem

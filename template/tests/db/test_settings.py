@@ -107,7 +107,7 @@ def test_a_host_in_libpqs_form_is_refused_in_words_of_its_own(
     setenv: Callable[..., None], host: str
 ) -> None:
     setenv(url=f"{DRIVER}://me:hidden@{host}/shop")
-    with pytest.raises(ValidationError, match="the host of DATABASE_URL is not one") as raised:
+    with pytest.raises(ValidationError, match="the host of DATABASE_URL is not a single") as raised:
         Settings()
     assert "hidden" not in str(raised.value)
 

@@ -1,4 +1,4 @@
-"""The errors of the data layer, the same for every driver."""
+"""Every error that the data layer raises: the same classes for every driver."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -7,19 +7,20 @@ from sqlalchemy import exc
 
 
 class DataLayerError(Exception):
-    """Any failure that the layer names; catch it where one answer serves them all."""
+    """The base of all errors of the layer."""
 
-    # Python would make it anew from its text, and break the pool of the process that waits for it.
+    # By default pickle calls the class with the message alone. For most of these classes that
+    # fails, and the failure breaks the process pool that transfers the error.
     def __reduce__(self) -> tuple[Any, ...]:
-        return _copy, (type(self), self.args), self.__dict__
+        return _restore, (type(self), self.args), self.__dict__
 
 
-def _copy(kind: type[DataLayerError], args: tuple[object, ...]) -> DataLayerError:
+def _restore(kind: type[DataLayerError], args: tuple[object, ...]) -> DataLayerError:
     return kind.__new__(kind, *args)
 
 
 class NotFound(DataLayerError):
-    """No row has this key; a web service answers 404."""
+    """No row has this key (HTTP 404)."""
 
     def __init__(self, model: type, key: object) -> None:
         super().__init__(f"no {model.__name__} has the key {key!r}")
@@ -28,50 +29,52 @@ class NotFound(DataLayerError):
 
 
 class _RefusedNames(DataLayerError):
-    """Names of fields that are not among those `allowed`."""
+    """Names of fields that are not among the `allowed` ones."""
 
     def __init__(self, model: type, fields: Iterable[str], allowed: Iterable[str]) -> None:
         self.model = model
         self.fields = tuple(sorted(fields))
         self.allowed = tuple(sorted(allowed))
         super().__init__(
-            f"{model.__name__} takes {', '.join(self.allowed) or 'no field'} here,"
+            f"{model.__name__} accepts {', '.join(self.allowed) or 'no field'} here,"
             f" not {', '.join(map(repr, self.fields))}"
         )
 
 
 class UnknownField(_RefusedNames, ValueError):
-    """A name from outside, such as a sort, that the repository does not declare (422)."""
+    """A name from outside, for example of a sort, is not declared by the repository (HTTP 422)."""
 
 
 class NotWritable(_RefusedNames, TypeError):
-    """A name in code that `create`, `update` or a bulk write may not set: correct the code."""
+    """The code sets a field that the repository does not declare as writable: correct the code."""
 
 
 class InvalidCursor(DataLayerError, ValueError):
-    """A cursor of another model or another sort, or none at all; a web service answers 422."""
+    """The cursor is malformed, or belongs to another model or another sort (HTTP 422)."""
 
 
 class InvalidValue(DataLayerError, ValueError):
-    """A value that does not fit its column: too large, too long, of no such kind (422).
+    """A value does not fit its column: it is too large, too long, or of the wrong type (HTTP 422).
 
-    It does not repeat the value. The driver's error, the `__cause__`, may.
+    The message never contains the value. The driver's error, in `__cause__`, may contain it.
     """
 
     problem = "a value does not fit its column"
 
 
 class StaleRow(DataLayerError):
-    """Someone else changed the row since it was read: read it again and decide anew (409)."""
+    """Another transaction changed the row after it was read: read it again (HTTP 409)."""
 
 
 class ConstraintViolation(DataLayerError, exc.IntegrityError):
-    """A constraint refused the change; also SQLAlchemy's IntegrityError, for handlers of that.
+    """A constraint refused the change. This is also a SQLAlchemy IntegrityError.
 
-    `constraint` is its name, None where the database does not tell; `fields` are its columns.
+    Attributes:
+        constraint: The name of the constraint; None if the database does not report it.
+        fields: The columns of the constraint, as far as the database reports them.
     """
 
-    problem = "a constraint refuses"
+    problem = "a constraint refuses the change"
 
     def __init__(
         self,
@@ -84,7 +87,7 @@ class ConstraintViolation(DataLayerError, exc.IntegrityError):
         self.constraint = constraint
         self.fields = fields
 
-    # The driver's own text may quote the row's values: it stays in `orig`, out of logs.
+    # The driver's message may quote values of the row. It stays in `orig`, so logs do not show it.
     def __str__(self) -> str:
         fields = f": {', '.join(self.fields)}" if self.fields else ""
         return self.problem + fields + (f" ({self.constraint})" if self.constraint else "")
@@ -94,23 +97,25 @@ class ConstraintViolation(DataLayerError, exc.IntegrityError):
 
 
 class UniqueViolation(ConstraintViolation):
-    """The value is taken; a web service answers 409 and names the fields."""
+    """Another row already has this value (HTTP 409)."""
 
     problem = "another row has the same value"
 
 
 class ForeignKeyViolation(ConstraintViolation):
-    """A row refers to one that is not there, or would lose the row that it refers to.
+    """A change would leave a row that refers to a missing row (HTTP 409).
 
-    `referenced` is True where other rows still refer to the row that would go or change its key,
-    False where the row that is referred to is missing (`fields` are those that refer), and None
-    where the database does not tell: SQLite, and a constraint that is deferred to the commit.
+    Attributes:
+        referenced: True if other rows still refer to the row that is deleted or changes its key.
+            False if the row that is referred to is missing; `fields` are then the columns that
+            refer to it. None if the database does not report which: SQLite, and a constraint that
+            is deferred to the commit.
     """
 
     problem = "a foreign key is violated"
     _problems: ClassVar = {
-        True: "other rows refer to this one",
-        False: "a row would refer to one that is not there",
+        True: "other rows still refer to this row",
+        False: "the row refers to a row that does not exist",
         None: problem,
     }
 
@@ -128,74 +133,74 @@ class ForeignKeyViolation(ConstraintViolation):
 
 
 class NotNullViolation(ConstraintViolation):
-    """A value is missing that the table insists on."""
+    """A required value is missing (HTTP 422)."""
 
-    problem = "a value is missing"
+    problem = "a required value is missing"
 
 
 class CheckViolation(ConstraintViolation):
-    """A value is outside what a check of the table allows."""
+    """A CHECK constraint does not allow the value (HTTP 422)."""
 
-    problem = "a value is not allowed"
+    problem = "a CHECK constraint does not allow the value"
 
 
 class SerializationFailure(DataLayerError):
-    """Another transaction got in the way: the whole unit of work may be tried again."""
+    """The transaction conflicts with a concurrent one: repeat the whole unit of work."""
 
 
 class Deadlock(DataLayerError):
-    """Two transactions waited for each other: the whole unit of work may be tried again."""
+    """Two transactions waited for each other: repeat the whole unit of work."""
 
 
 class LockTimeout(DataLayerError):
-    """Another transaction held the row or table for longer than a lock is waited for."""
+    """Another transaction held a lock for longer than DATABASE_LOCK_TIMEOUT."""
 
 
 class QueryTimeout(DataLayerError):
-    """A statement took longer than it may; nothing of its transaction was kept."""
+    """A statement took longer than DATABASE_STATEMENT_TIMEOUT: nothing was committed."""
 
 
 class PoolExhausted(DataLayerError):
-    """Every connection of the pool was in use for the whole DATABASE_POOL_TIMEOUT (503)."""
+    """All connections of the pool were in use for DATABASE_POOL_TIMEOUT seconds (HTTP 503)."""
 
 
 class Unavailable(DataLayerError):
-    """The database cannot be reached, or the connection was lost before COMMIT (503)."""
+    """The database cannot be reached, or the connection was lost before COMMIT (HTTP 503)."""
 
 
 class CommitOutcomeUnknown(DataLayerError):
-    """The connection was lost during COMMIT: the work is in the database, or none of it is."""
+    """The connection was lost during COMMIT: all of the work was committed, or nothing."""
 
 
 class TransactionRolledBack(DataLayerError):
-    """The unit's error was swallowed, and the whole of it, or of its savepoint, was undone."""
+    """The code caught an error that rolled back the transaction or the savepoint."""
 
     def __init__(self) -> None:
         super().__init__(
-            "an error was swallowed after which the whole transaction or savepoint is undone: let"
-            " it out, or put what may fail into `async with session.begin_nested()`"
+            "the code caught an error that rolled back the transaction or the savepoint: do not catch"
+            " the error, or put what may fail into `async with session.begin_nested()`"
         )
 
 
 class SchemaChanged(DataLayerError):
-    """A table changed under the transaction: the whole unit of work may be tried again."""
+    """A table was altered during the transaction: repeat the whole unit of work."""
 
 
 class ReadOnly(DataLayerError):
-    """Something would be written, or locked, where there is only reading."""
+    """The code writes or locks in a session, or on a database, that only reads."""
 
 
 class ConcurrentSessionUse(DataLayerError):
-    """Two tasks used one session at the same time: give each its own (`database.gather`)."""
+    """Two tasks used one session at the same time: give each task a session of its own."""
 
     def __init__(self) -> None:
         super().__init__(
-            "another task is using this session: a session belongs to one task at a time."
-            " Open one in each task, or call database.gather()"
+            "another task is using this session, and a session serves one task at a time:"
+            " open a session in each task, or call database.gather()"
         )
 
 
-# After these the whole unit of work may be replayed: nothing of it is in the database.
+# After these errors nothing of the unit of work is in the database: it can be repeated safely.
 RETRYABLE: tuple[type[DataLayerError], ...] = (
     SerializationFailure,
     Deadlock,
