@@ -228,14 +228,14 @@ def test_a_url_without_a_database_is_refused(render: Render, driver: str) -> Non
 @pytest.mark.parametrize("rest", ["", "/:memory:", "/file::memory:?cache=shared&uri=true"])
 def test_a_database_in_memory_is_refused(render: Render, rest: str) -> None:
     said = render().fail("python", "-c", USE, DATABASE_URL=f"sqlite+aiosqlite://{rest}")
-    assert "DATABASE_URL names no file: in memory all sessions would share one" in said
+    assert "DATABASE_URL names no file, and in memory all sessions would share one" in said
 
 
 def test_a_directory_that_cannot_be_made_is_named(render: Render, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     url = f"sqlite+aiosqlite:///{tmp_path}/file/shop.db"
     said = render().fail("python", "-c", USE, DATABASE_URL=url)
-    assert f"DATABASE_URL names {tmp_path}/file/shop.db, whose directory cannot be made: " in said
+    assert f"names {tmp_path}/file/shop.db, whose directory cannot be created: " in said
 
 
 def test_a_file_that_cannot_be_opened_is_named_by_its_setting(

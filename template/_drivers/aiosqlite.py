@@ -1,4 +1,4 @@
-"""What is particular to aiosqlite: how it connects, and what it tells of an error."""
+"""The differences of aiosqlite: its connection arguments and its errors."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -13,34 +13,34 @@ IGNORED_PARAMETERS = ()
 
 
 class RawConnection(Protocol):
-    """What is used here of aiosqlite.Connection: nothing."""
+    """The part of aiosqlite.Connection that is used here: nothing."""
 
 
 def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) -> dict[str, object]:
-    """What sqlite3.connect() takes: a writer waits this many seconds for another to finish."""
+    """Return the arguments of sqlite3.connect(): seconds that a writer waits for another one."""
     return {"timeout": settings.lock_timeout}
 
 
 async def ping(connection: RawConnection) -> None:
-    """Nothing: a file does not go away by itself."""
+    """Do nothing: a file needs no test."""
 
 
 def hang_up(connection: RawConnection) -> None:
-    """Nothing: there is nobody at the other end."""
+    """Do nothing: there is no network connection."""
 
 
 def error_code(error: BaseException) -> str | None:
-    """SQLite's name of an error, as SQLITE_CONSTRAINT_UNIQUE; None if it is not SQLite's."""
+    """Return SQLite's name of an error, such as SQLITE_CONSTRAINT_UNIQUE; None for other errors."""
     return getattr(error, "sqlite_errorname", None)
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Never: what is asked of a connection waits for its turn."""
+    """Return False: the driver queues calls on a busy connection."""
     return False
 
 
 def diagnostics(error: BaseException) -> dict[str, str]:
-    """What the database tells of an error, by name: with SQLite a `message` and no more."""
+    """Return the fields of an error report: only `message`."""
     return {"message": str(error)}
 
 

@@ -1,4 +1,4 @@
-"""What is particular to asyncmy: how it connects, is asked and dropped, and tells of an error."""
+"""The differences of asyncmy: how to connect, test and drop a connection, and its errors."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,28 +16,31 @@ IGNORED_PARAMETERS = ()
 
 
 class RawConnection(Protocol):
-    """What is used here of asyncmy.Connection."""
+    """The part of asyncmy.Connection that is used here."""
 
-    async def ping(self, reconnect: bool, /) -> object: ...
+    async def ping(self, reconnect: bool, /) -> object:
+        """Test the connection."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the connection at once."""
 
 
 def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) -> dict[str, object]:
-    """What asyncmy.connect() takes, with what is to be set on the server for the session.
+    """Return the arguments of asyncmy.connect(), with the server settings of the session.
 
     https://github.com/long2ice/asyncmy/blob/dev/asyncmy/connection.pyx
     """
-    # Not all that it takes has a type.
+    # connect() is only partly typed.
     driver: Any = asyncmy
 
-    async def connect(*where: object, **options: object) -> RawConnection:
-        # Its own limit is on the network alone: who accepts a connection may yet say nothing.
+    async def connect(*arguments: object, **options: object) -> RawConnection:
+        # asyncmy limits only the TCP connection. A server may accept it and never answer.
         async with asyncio.timeout(settings.connect_timeout):
-            connection: RawConnection = await driver.connect(*where, **options)
+            connection: RawConnection = await driver.connect(*arguments, **options)
         return connection
 
     return {
+        # PRIVATE: sqlalchemy async_creator_fn: async_creator, its public form, ignores the URL
         "async_creator_fn": connect,
         "charset": "utf8mb4",
         "connect_timeout": settings.connect_timeout,
@@ -49,28 +52,28 @@ def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) ->
 
 
 async def ping(connection: RawConnection) -> None:
-    """One round trip to the server and back, outside a transaction."""
+    """Test the connection in one round trip, outside a transaction."""
     await connection.ping(False)
 
 
 def hang_up(connection: RawConnection) -> None:
-    """Close the connection at once, without a word to the server; who waits on it gets an error."""
+    """Close the connection at once, without a message to the server. Waiting calls fail."""
     connection.close()
 
 
 def error_code(error: BaseException) -> str | None:
-    """The server's or the client's number of an error; None if it has none."""
+    """Return the number of an error, of the server or the client; None for other errors."""
     code = error.args[0] if error.args else None
     return str(code) if isinstance(code, int) else None
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Never: it sends at once, and then cannot tell the answers apart."""
+    """Return False: the driver sends at once on a busy connection, and mixes up the answers."""
     return False
 
 
 def diagnostics(error: BaseException) -> dict[str, str]:
-    """What the server tells of an error, by name: with MySQL a `message` and no more."""
+    """Return the fields of an error report: only `message`."""
     return {"message": str(error.args[1])} if len(error.args) > 1 else {"message": str(error)}
 
 

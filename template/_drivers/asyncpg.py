@@ -1,4 +1,4 @@
-"""What is particular to asyncpg: how it connects, is asked and dropped, and tells of an error."""
+"""The differences of asyncpg: how to connect, test and drop a connection, and its errors."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -14,9 +14,9 @@ from ..settings import DatabaseSettings
 from ..tls import create_context
 from .rows import Run, needs_sql
 
-# What libpq's URLs say to the server, and asyncpg takes in another place.
+# Parameters of libpq for the server. asyncpg expects them in `server_settings`.
 _SERVER_PARAMETERS = ("application_name", "options")
-# Parameters of a URL that are libpq's, and that asyncpg does without.
+# Parameters of libpq that asyncpg does not know.
 IGNORED_PARAMETERS = (
     *_SERVER_PARAMETERS,
     *("channel_binding", "gssencmode", "connect_timeout", "tcp_user_timeout", "keepalives"),
@@ -25,68 +25,70 @@ IGNORED_PARAMETERS = (
 
 
 class RawConnection(Protocol):
-    """What is used here of asyncpg.Connection."""
+    """The part of asyncpg.Connection that is used here."""
 
-    async def execute(self, query: str, /) -> str: ...
+    async def execute(self, query: str, /) -> object:
+        """Run a statement."""
 
-    def terminate(self) -> None: ...
+    def terminate(self) -> None:
+        """Close the connection at once."""
 
 
 def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) -> dict[str, object]:
-    """What asyncpg.connect() takes, with what is to be set on the server for the session.
+    """Return the arguments of asyncpg.connect(), with the server settings of the session.
 
     https://magicstack.github.io/asyncpg/current/api/index.html#connection
     """
     query = settings.url.query
-    asked = {name: query[name] for name in _SERVER_PARAMETERS if name in query}
+    parameters = {name: query[name] for name in _SERVER_PARAMETERS if name in query}
     arguments: dict[str, object] = {
         "timeout": settings.connect_timeout,
         "command_timeout": settings.command_timeout or None,
         "ssl": create_context(settings.tls_mode, settings.tls_authority) or False,
-        # A pooler takes the name, and refuses all other parameters that it does not know.
-        "server_settings": {"application_name": settings.application_name, **session, **asked},
+        # A pooler accepts application_name, and refuses other parameters.
+        "server_settings": {"application_name": settings.application_name, **session, **parameters},
     }
     if settings.pooler == "pgbouncer_statementless":
-        # Without names a prepared statement ends with its use: the next transaction may be on
-        # another connection to the server, and none is left behind on this one.
+        # Without a cache each prepared statement is unnamed, and ends with its use. The next
+        # transaction may have another server connection.
         arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
     return arguments
 
 
 async def ping(connection: RawConnection) -> None:
-    """One round trip to the server and back, outside a transaction."""
+    """Test the connection in one round trip, outside a transaction."""
     await connection.execute("SELECT")
 
 
 def hang_up(connection: RawConnection) -> None:
-    """Close the connection at once, without a word to the server; who waits on it gets an error."""
+    """Close the connection at once, without a message to the server. Waiting calls fail."""
     connection.terminate()
 
 
 def error_code(error: BaseException) -> str | None:
-    """The SQLSTATE of an error; None if it is not the server's."""
+    """Return the SQLSTATE of an error; None if the error is not from the server."""
     return getattr(error, "sqlstate", None)
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether a connection that was in use refused to do more: nothing was sent."""
+    """Return whether a busy connection refused the call: nothing was sent."""
     return type(getattr(error, "driver_exception", error)).__name__ == "InterfaceError"
 
 
 def diagnostics(error: BaseException) -> dict[str, str]:
-    """What the server tells of an error, by name: `constraint_name`, `message_detail`, ..."""
-    # asyncpg sees it by itself, and SQLAlchemy then has no error of the server's to tell of.
+    """Return the fields of an error report: `constraint_name`, `message_detail`, ..."""
+    # asyncpg itself detects a stale statement, so the server has sent no report.
     if type(error).__name__ == "InvalidCachedStatementError":
         return {"source_function": "RevalidateCachedQuery"}
-    # SQLAlchemy wraps asyncpg's errors; a COPY on the raw connection raises them bare.
+    # SQLAlchemy wraps asyncpg's errors. A COPY on the raw connection raises them unwrapped.
     source = getattr(error, "driver_exception", error)
-    told = {
+    report = {
         "constraint_name": getattr(source, "constraint_name", None),
         "column_name": getattr(source, "column_name", None),
         "message_detail": getattr(source, "detail", None),
         "source_function": getattr(source, "server_source_function", None),
     }
-    return {name: text for name, text in told.items() if text}
+    return {name: text for name, text in report.items() if text}
 
 
 async def insert_rows(connection: AsyncConnection, table: sa.TableClause, run: Run) -> None:

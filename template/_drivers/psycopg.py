@@ -1,4 +1,4 @@
-"""What is particular to psycopg: how it connects, is asked and dropped, and tells of an error."""
+"""The differences of psycopg: how to connect, test and drop a connection, and its errors."""
 
 import asyncio
 import math
@@ -23,10 +23,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ..settings import DatabaseSettings
 from .rows import Keys, Run, needs_sql
 
-# In a URL they would take the place of ours.
+# connect_arguments() merges this parameter of a URL with the layer's own options.
 IGNORED_PARAMETERS = ("options",)
 
-# Where systems keep the authorities that they trust; OpenSSL in psycopg's wheels does not know.
+# Where systems keep their trusted authorities. The OpenSSL in psycopg's wheels does not know it.
 _AUTHORITIES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -40,16 +40,18 @@ psycopg.adapters.register_dumper(Keys, ListBinaryDumper)
 
 
 class RawConnection(psycopg.AsyncConnection[TupleRow]):
-    """psycopg's connection, which hangs up on a server that is silent for too long."""
+    """psycopg's connection, with a limit on the time that the server takes to answer."""
 
     answer_timeout = 0.0
 
+    # PRIVATE: psycopg AsyncConnection.wait: psycopg has no client-side timeout for a statement
     async def wait(
         self,
         gen: PQGen[RV],
         interval: float = 0.1,
         timeout: float | None = None,
     ) -> RV:
+        """Wait for the server as psycopg does, but for `answer_timeout` seconds at most."""
         if not self.answer_timeout:
             return await super().wait(gen, interval, timeout)
         timer = asyncio.get_running_loop().call_later(self.answer_timeout, hang_up, self)
@@ -58,20 +60,24 @@ class RawConnection(psycopg.AsyncConnection[TupleRow]):
         finally:
             timer.cancel()
 
-    # Nothing is sent here. Where psycopg would yet let others run, a cancellation would lose the
-    # connection: SQLAlchemy has just taken it, and closes none that it could not set up.
+    # These methods send nothing, but psycopg may yield to the event loop in them. A cancellation
+    # there would lose the connection: SQLAlchemy has just taken it, and does not close a connection
+    # that it could not set up. So they run here without yielding.
     async def set_autocommit(self, value: bool) -> None:
-        deque(self._set_autocommit_gen(value), maxlen=0)
+        """Set the attribute without yielding to the event loop."""
+        deque(super().set_autocommit(value).__await__(), maxlen=0)
 
     async def set_read_only(self, value: bool | None) -> None:
-        deque(self._set_read_only_gen(value), maxlen=0)
+        """Set the attribute without yielding to the event loop."""
+        deque(super().set_read_only(value).__await__(), maxlen=0)
 
     async def set_isolation_level(self, value: psycopg.IsolationLevel | None) -> None:
-        deque(self._set_isolation_level_gen(value), maxlen=0)
+        """Set the attribute without yielding to the event loop."""
+        deque(super().set_isolation_level(value).__await__(), maxlen=0)
 
 
 def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) -> dict[str, object]:
-    """What psycopg's connect() takes, with what is to be set on the server for the session.
+    """Return the arguments of psycopg's connect(), with the server settings of the session.
 
     https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
     """
@@ -79,24 +85,25 @@ def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) ->
     class Connection(RawConnection):
         answer_timeout = settings.command_timeout
 
-    async def connect(*where: Any, **options: Any) -> RawConnection:
+    async def connect(*arguments: Any, **options: Any) -> RawConnection:
         try:
-            return await Connection.connect(*where, **options)
+            return await Connection.connect(*arguments, **options)
         except asyncio.CancelledError as error:
-            # What is connected by half is closed with these frames: the error would keep them until
-            # Python looks for garbage, and the server a connection for each.
+            # A half-open connection is closed when its frames are freed. The error would keep them,
+            # and so a connection on the server, until the next garbage collection.
             traceback.clear_frames(error.__traceback__)
             raise
 
     options = (f"-c {name}={value}" for name, value in session.items())
     arguments: dict[str, object] = {
+        # PRIVATE: sqlalchemy async_creator_fn: async_creator, its public form, ignores the URL
         "async_creator_fn": connect,
-        # Whole seconds, and never less than two.
+        # psycopg accepts whole seconds, at least 2.
         "connect_timeout": math.ceil(settings.connect_timeout),
         "application_name": settings.application_name,
         "options": " ".join([*options, str(settings.url.query.get("options", ""))]),
-        # Who has vanished from the network is noticed here, even where a statement may take long:
-        # what is sent unheard gives up, and a wait for an answer asks whether anyone is there.
+        # They detect a server that is gone from the network, even during a long statement. The
+        # first limits data that is not acknowledged, the others test the connection during a wait.
         "tcp_user_timeout": 5_000,
         "keepalives_idle": 5,
         "keepalives_interval": 1,
@@ -106,13 +113,13 @@ def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) ->
     if settings.tls_mode.startswith("verify"):
         arguments["sslrootcert"] = str(settings.tls_authority or _system_authorities())
     if settings.pooler == "pgbouncer_statementless":
-        # The next transaction may be on another connection to the server.
+        # The next transaction may have another server connection.
         arguments["prepare_threshold"] = None
     return arguments
 
 
 async def ping(connection: RawConnection) -> None:
-    """One round trip to the server and back, outside a transaction."""
+    """Test the connection in one round trip, outside a transaction."""
     before = connection.autocommit
     await connection.set_autocommit(True)
     await connection.execute("")
@@ -120,36 +127,36 @@ async def ping(connection: RawConnection) -> None:
 
 
 def hang_up(connection: RawConnection) -> None:
-    """Close the connection at once, without a word to the server; who waits on it gets an error."""
-    # Not by closing it: libpq must find the end of the stream, to tell those who wait.
+    """Close the connection at once, without a message to the server. Waiting calls fail."""
+    # Shut the socket down instead of closing it: libpq has to read the end of the stream, so that
+    # waiting calls fail.
     with suppress(OSError), socket.socket(fileno=os.dup(connection.pgconn.socket)) as twin:
         twin.shutdown(socket.SHUT_RDWR)
 
 
 def _system_authorities() -> Path:
-    known = (ssl.get_default_verify_paths().cafile, *_AUTHORITIES)
-    for file in known:
+    for file in (ssl.get_default_verify_paths().cafile, *_AUTHORITIES):
         if file and Path(file).is_file():
             return Path(file)
     raise ValueError("no file of trusted authorities was found: name one in DATABASE_TLS_CA_FILE")
 
 
 def error_code(error: BaseException) -> str | None:
-    """The SQLSTATE of an error; None if it is not the server's."""
+    """Return the SQLSTATE of an error; None if the error is not from the server."""
     return getattr(error, "sqlstate", None)
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Never: what is asked of a connection waits for its turn."""
+    """Return False: the driver queues calls on a busy connection."""
     return False
 
 
 def diagnostics(error: BaseException) -> dict[str, str]:
-    """What the server tells of an error, by name: `constraint_name`, `message_detail`, ..."""
+    """Return the fields of an error report: `constraint_name`, `message_detail`, ..."""
     source = getattr(error, "diag", None)
     names = ("constraint_name", "column_name", "message_detail", "source_function")
-    told = {name: getattr(source, name, None) for name in names}
-    return {name: text for name, text in told.items() if text}
+    report = {name: getattr(source, name, None) for name in names}
+    return {name: text for name, text in report.items() if text}
 
 
 # What psycopg, or what it calls, raises for a value that it cannot send.

@@ -1,4 +1,4 @@
-"""What is particular to MySQL and MariaDB: types, errors, transactions, locks."""
+"""The differences of MySQL and MariaDB: types, error codes, transactions, locks."""
 
 import math
 import re
@@ -19,7 +19,7 @@ from . import driver
 from .rows import Run
 
 TIMESTAMP = DATETIME(fsp=6)
-# UTC, whatever time zone the session has.
+# It returns UTC in any time zone of the session.
 NOW = sa.text("(utc_timestamp(6))")
 JSON = sa.JSON()
 NATIVE_DECIMAL = True
@@ -32,43 +32,43 @@ FOREIGN_KEY_VIOLATION = frozenset({"1216", "1452"})
 STILL_REFERENCED = frozenset({"1217", "1451"})
 NOT_NULL_VIOLATION = frozenset({"1048", "1364"})
 CHECK_VIOLATION = frozenset({"3819", "4025"})
-# Too large, too long, cut off, not of the type.
+# Too large, too long, truncated, wrong type.
 INVALID_VALUE = frozenset({"1264", "1265", "1292", "1366", "1406", "1411", "1690"})
 SERIALIZATION_FAILURE = frozenset({"1020"})
 DEADLOCK = frozenset({"1213"})
 LOCK_TIMEOUT = frozenset({"1205", "3572"})
 QUERY_TIMEOUT = frozenset({"1317", "1969", "3024"})
 READ_ONLY = frozenset({"1290", "1792", "1836"})
-# Too many connections, no such database or password, no server.
+# Too many connections, wrong database or password, no server.
 UNAVAILABLE = frozenset({"1040", "1044", "1045", "1049", "1203", "2003"})
-# Shut down, killed, gone, idle for too long.
+# The server shut down, or closed the connection: killed, lost, or idle for too long.
 DISCONNECTED = frozenset({"1053", "1927", "2006", "2013", "2014", "2055", "4031"})
-# After an error the transaction goes on without that statement,
+# After an error the transaction continues without that statement.
 ERROR_ABORTS = False
-# but for these: all of it is undone, and no savepoint is left.
+# Codes of errors that roll back the whole transaction, even inside a savepoint.
 ENDS_TRANSACTION = SERIALIZATION_FAILURE | DEADLOCK
 
 KEYS_PER_STATEMENT = 30_000
 
 ENGINE_OPTIONS: dict[str, object] = {}
-# For a connection whose statements stand alone.
+# Execution options of a connection on which each statement commits by itself.
 AUTOCOMMIT: dict[str, object] = {"isolation_level": "AUTOCOMMIT"}
-# Each statement that changes a table commits: a migration that fails half-way stays half done.
+# Each DDL statement commits, so a migration that fails half-way stays half done.
 TRANSACTIONAL_DDL = False
 RENDER_AS_BATCH = False
 
-# What to try after a failure to connect.
+# What the reader of an error can do, by its code.
 ADVICE = {
     "1045": "correct the user or the password in DATABASE_URL or DATABASE_PASSWORD",
     "1044": "grant the user the rights to this database",
     "1049": "create the database, or correct its name in DATABASE_URL",
-    "1040": "run `budget`: the processes want more connections than the server has",
-    "2003": "nothing answers there: start the server, or correct the host and port in DATABASE_URL",
+    "1040": "run `budget`: the processes need more connections than the server allows",
+    "2003": "start the server, or correct the host and port in DATABASE_URL",
 }
 
-# No more than 64 characters. MySQL has MD5 no more, from 9.6 on.
+# A lock's name has at most 64 characters. SHA2, because MySQL 9.6 removed MD5.
 _LOCK = sa.func.concat("migrate ", sa.func.sha2(sa.func.database(), 224))
-# What takes and releases the lock of this database's migrations.
+# The calls that take and release the lock of this database's migrations.
 MIGRATION_LOCK: tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]] | None = (
     sa.func.get_lock(_LOCK, 0),
     sa.func.release_lock(_LOCK),
@@ -76,81 +76,89 @@ MIGRATION_LOCK: tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]] | None = (
 
 
 def locate(url: sa.URL) -> str:
-    """Where a URL leads, without its password. Raises ValueError if it names no database."""
+    """Return the URL without its password.
+
+    Raises:
+        ValueError: The URL names no database.
+    """
     if not url.database:
-        wanted = url.set(database="the_database")
-        raise ValueError(f"DATABASE_URL names no database: write {wanted}")
+        example = url.set(database="the_database")
+        raise ValueError(f"DATABASE_URL names no database: write {example}")
     return str(url)
 
 
 def missing(url: sa.URL) -> str | None:
-    """What must be made before there is anything to connect to: with a server nothing."""
+    """Return what has to be created before connecting: for a server always None."""
     return None
 
 
 def session_settings(settings: DatabaseSettings) -> dict[str, str]:
-    """What the server is to set for each connection."""
-    # Whole seconds, and one at least.
+    """Return the server settings of each connection."""
+    # The server accepts whole seconds, at least one.
     lock = math.ceil(settings.lock_timeout)
     statement, idle = settings.statement_timeout, math.ceil(settings.idle_in_transaction_timeout)
-    # MariaDB stops any statement and an idle transaction, MySQL a SELECT alone; each takes what is
-    # the other's for a comment.
+    # MariaDB limits any statement and an idle transaction, MySQL only a SELECT. Each server reads
+    # the other's settings as a comment.
     mariadb = f"/*M!, max_statement_time = {statement}, idle_transaction_timeout = {idle} */"
     mysql = f"/*!80000, max_execution_time = {statement * 1000:.0f} */"
     return {
-        # The database's clock and its dates are then UTC, whatever the machine's are.
+        # The server's clock and dates are then UTC.
         "time_zone": "'+00:00'",
-        # A value that does not fit is an error, not another value.
+        # A value that does not fit is refused, not changed.
         "sql_mode": "CONCAT(@@sql_mode, ',TRADITIONAL')",
         "innodb_lock_wait_timeout": f"{lock}",
-        # For a table that someone alters.
+        # The wait for a table that another session alters.
         "lock_wait_timeout": f"{lock} {mariadb} {mysql}",
     }
 
 
 def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
-    """Have each transaction of an engine begin as its options say, and no rows get lost."""
+    """Add the listeners that begin each transaction of an engine, and guard open streams."""
     event.listen(engine.sync_engine, "begin", _begin)
     event.listen(engine.sync_engine, "before_cursor_execute", _refuse_during_a_stream)
 
 
 def reader_options(settings: DatabaseSettings) -> dict[str, object]:
-    """The execution options of a session whose statements stand alone, and only read."""
+    """Return the execution options of a reader: autocommit, and the database refuses writes."""
     return {**AUTOCOMMIT, "mysql_read_only_default": True}
 
 
 def transaction_options(isolation_level: str | None, read_only: bool) -> dict[str, object]:
-    """The execution options of a transaction. Raises ValueError for a level MySQL has not."""
+    """Return the execution options of a transaction.
+
+    Raises:
+        ValueError: MySQL has no such isolation level.
+    """
     levels = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
     if isolation_level not in (None, *levels):
         raise ValueError(f"the isolation levels are {', '.join(levels)}: not {isolation_level}")
-    # Whatever the server's default is, every read is to see one moment.
+    # All reads see one snapshot, at any default level of the server.
     level = isolation_level or ("REPEATABLE READ" if read_only else None)
-    said = [f"ISOLATION LEVEL {level}"] * bool(level) + ["READ ONLY"] * read_only
-    return {"mysql_transaction": ", ".join(said)} if said else {}
+    modes = [f"ISOLATION LEVEL {level}"] * bool(level) + ["READ ONLY"] * read_only
+    return {"mysql_transaction": ", ".join(modes)} if modes else {}
 
 
 def is_stale_statement(error: BaseException) -> bool:
-    """Whether a table changed after the snapshot was taken: the next try takes a new one."""
+    """Return whether a table was altered after the snapshot: the next try takes a new one."""
     return driver.error_code(error) == "1412"
 
 
 def violation(
     error: BaseException, table: sa.Table[Any] | None
 ) -> tuple[str | None, tuple[str, ...]]:
-    """The name of the violated constraint and its columns, where the server tells."""
+    """Return the name of the violated constraint and its columns, if the server reports them."""
     message = driver.diagnostics(error)["message"]
     code = driver.error_code(error) or ""
     if code in FOREIGN_KEY_VIOLATION | STILL_REFERENCED:
         key = re.search(r"CONSTRAINT `([^`]+)` FOREIGN KEY \(([^)]+)\)", message)
         return (key[1], tuple(re.findall(r"`([^`]+)`", key[2]))) if key else (None, ())
     if code in UNIQUE_VIOLATION:
-        # The value comes first, with quotes of its own. MySQL names the table before the key.
+        # The value comes first, and may contain quotes. MySQL writes table.key, MariaDB only key.
         key = re.search(r"'(?:[^'.]+\.)?([^'.]+)'$", message)
         if key and key[1] == "PRIMARY" and table is not None:
-            # Every primary key is called so, whatever name it was given.
-            given = table.primary_key.name
-            return str(given) if given else None, ()
+            # MySQL ignores the name that was given to a primary key.
+            primary_key = table.primary_key.name
+            return str(primary_key) if primary_key else None, ()
         return key and key[1], ()
     name = re.search(r"['`]([^'`]+)['`]", message)
     if code in NOT_NULL_VIOLATION:
@@ -159,11 +167,12 @@ def violation(
 
 
 def partial_index(*columns: str, where: str, unique: bool = False) -> sa.Index:
-    """An index of only those rows for which `where`, a condition in SQL, holds.
+    """Return an index of only those rows for which `where`, a condition in SQL, holds.
 
-    There is none on MySQL. One that is not unique covers all rows: only larger. A unique one is on
-    a generated column, `<last column>_or_null`: NULL where the condition does not hold, and NULLs
-    are never equal. https://dev.mysql.com/doc/refman/8.4/en/create-table-secondary-indexes.html
+    MySQL has no partial indexes. If the index is not unique, it covers all rows. If it is unique,
+    it covers a generated column, `<last column>_or_null`, which is NULL where the condition does
+    not hold: NULLs are never equal.
+    https://dev.mysql.com/doc/refman/8.4/en/create-table-secondary-indexes.html
     """
     if not unique:
         return sa.Index(None, *columns)
@@ -174,7 +183,7 @@ def partial_index(*columns: str, where: str, unique: bool = False) -> sa.Index:
     def add_column(index: sa.Index, table: sa.Table) -> None:
         value = sa.Computed(f"CASE WHEN {where} THEN {last} END", persisted=False)
         table.append_column(sa.Column(generated, table.c[last].type, value))
-        # As on the other databases.
+        # The same name as on the other databases.
         index.name = sa.quoted_name(f"ix_{table.name}_{'_'.join(columns)}", None)
 
     event.listen(index, "before_parent_attach", add_column)
@@ -187,8 +196,9 @@ def order_by(
     descending: bool,
     nullable: bool,
 ) -> Sequence[sa.ColumnElement[object]]:
-    """The clauses that sort by a column, NULL greater than any value: MySQL takes it for less."""
+    """Return the clauses that sort by a column, with NULL greater than any value."""
     clause = column.desc() if descending else column.asc()
+    # MySQL itself sorts NULL below any value.
     null = sa.func.isnull(column)
     return [null.desc() if descending else null.asc(), clause] if nullable else [clause]
 
@@ -196,7 +206,7 @@ def order_by(
 def is_one_of(
     column: sa.SQLColumnExpression[object], values: Sequence[object]
 ) -> sa.ColumnElement[bool]:
-    """That a column has one of these values."""
+    """Return the condition that a column has one of these values."""
     return column.in_(values)
 
 
@@ -300,33 +310,35 @@ async def update_rows(
 
 
 async def prepare_migration(connection: AsyncConnection, timeout: float) -> None:
-    """Set up a connection to migrate on, which has not begun: nothing has to be."""
+    """Prepare a connection for a migration, before it begins: nothing is needed."""
 
 
 async def connection_limit(connection: AsyncConnection) -> int | None:
-    """How many connections the server has for services; one more is kept for administrators."""
+    """Return the server's limit of connections; it keeps one more for an administrator."""
     return int((await connection.execute(sa.text("SELECT @@max_connections"))).scalar_one())
 
 
 def _begin(connection: sa.Connection) -> None:
     options, info = connection.get_execution_options(), connection.info
     read_only = bool(options.get("mysql_read_only_default"))
-    # Said when it changes, not each time: it is a round trip of its own.
+    # It is sent only when it changes, because it costs a round trip.
     if read_only != info.get("read_only_default", False):
         mode = "READ ONLY" if read_only else "READ WRITE"
         connection.exec_driver_sql(f"SET SESSION TRANSACTION {mode}")
         info["read_only_default"] = read_only
-    # For the transaction that comes next, and for no other: nothing has to be reset.
-    if said := options.get("mysql_transaction"):
-        connection.exec_driver_sql(f"SET TRANSACTION {said}")
+    # It holds for the next transaction only, so nothing has to be reset.
+    if modes := options.get("mysql_transaction"):
+        connection.exec_driver_sql(f"SET TRANSACTION {modes}")
 
 
 def _refuse_during_a_stream(connection: sa.Connection, *execution: object) -> None:
-    # A connection sends one result at a time. The driver throws away what has not come yet of the
-    # one before, with a mere warning; it has no public name for this.
+    # A connection sends one result at a time. For a second statement the driver discards the rest
+    # of an open stream, and only warns.
+    # PRIVATE: asyncmy Connection._result: a stream that is still open has no public name
     result = getattr(connection.connection.driver_connection, "_result", None)
+    # PRIVATE: asyncmy MySQLResult.unbuffered_active: see the line above
     if getattr(result, "unbuffered_active", False):
         raise InvalidRequestError(
-            "MySQL sends one result at a time, and a stream is open on this connection: leave it"
-            " first, read in batches(), or use another session"
+            "a stream is open on this connection, and MySQL sends one result at a time: leave the"
+            " stream first, read in batches(), or use another session"
         )

@@ -1,4 +1,4 @@
-"""What is particular to PostgreSQL: types, error codes, transactions, locks."""
+"""The differences of PostgreSQL: types, error codes, transactions, locks."""
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
@@ -25,11 +25,11 @@ BIGINT_KEY = sa.BigInteger()
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 UNIQUE_VIOLATION = frozenset({"23505", "23P01"})
 FOREIGN_KEY_VIOLATION = frozenset({"23503"})
-# Of a key with ON DELETE RESTRICT alone: else the code is the same both ways.
+# Only for ON DELETE RESTRICT. Otherwise both directions have the code 23503.
 STILL_REFERENCED = frozenset({"23001"})
 NOT_NULL_VIOLATION = frozenset({"23502"})
 CHECK_VIOLATION = frozenset({"23514"})
-# Too long, too large, not of the type, not of the encoding; and whatever asyncpg cannot convert.
+# Too long, too large, wrong type, wrong encoding. 22000 is asyncpg's, for what it cannot convert.
 INVALID_VALUE = frozenset(
     {"22000", "22001", "22003", "22007", "22008", "22018", "22021", "22026", "2200H"}
     | {"22P02", "22P03", "22P05", "22023", "22030", "22032"}
@@ -39,34 +39,34 @@ DEADLOCK = frozenset({"40P01"})
 LOCK_TIMEOUT = frozenset({"55P03"})
 QUERY_TIMEOUT = frozenset({"57014"})
 READ_ONLY = frozenset({"25006"})
-# Starting or stopping, too many connections, no such database or password.
+# Starting or stopping, too many connections, wrong database or password.
 UNAVAILABLE = frozenset({"57P03", "53300", "3D000", "28000", "28P01", "08001", "08004"})
-# The server ended a connection that was in use, or was idle in a transaction for too long.
+# The server closed a connection that was in use, or was idle in a transaction for too long.
 DISCONNECTED = frozenset({"57P01", "57P02", "57P04", "57P05", "25P03", "08000", "08003", "08006"})
-# After an error COMMIT is answered with a rollback, and no other error.
+# After an error the server answers COMMIT with a rollback, and without an error.
 ERROR_ABORTS = True
-# No error undoes more than its savepoint.
+# Codes of errors that roll back the whole transaction, even inside a savepoint: none.
 ENDS_TRANSACTION = frozenset[str]()
 
-# Statements take 32,767 parameters, and an array is one: this bounds what is held in memory.
+# An array is one parameter, so only memory sets this limit.
 KEYS_PER_STATEMENT = 30_000
 
 ENGINE_OPTIONS: dict[str, object] = {}
-# For a connection whose statements stand alone.
+# Execution options of a connection on which each statement commits by itself.
 AUTOCOMMIT: dict[str, object] = {"isolation_level": "AUTOCOMMIT"}
 TRANSACTIONAL_DDL = True
 RENDER_AS_BATCH = False
 
-# What to try after a failure to connect.
+# What the reader of an error can do, by its code.
 ADVICE = {
     "28P01": "correct the user or the password in DATABASE_URL or DATABASE_PASSWORD",
-    "28000": "let the user in from here, in the server's pg_hba.conf, or set DATABASE_TLS=require",
+    "28000": "allow the user in the server's pg_hba.conf, or set DATABASE_TLS=require",
     "3D000": "create the database, or correct its name in DATABASE_URL",
-    "53300": "run `budget`: the processes want more connections than the server has",
+    "53300": "run `budget`: the processes need more connections than the server allows",
     "57P03": "wait: the server is starting up or shutting down",
 }
 
-# What takes and releases the lock of migrations; any number will do, so long as all use it.
+# The calls that take and release the lock of migrations. The number is arbitrary.
 MIGRATION_LOCK: tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]] | None = (
     sa.func.pg_try_advisory_lock(7_203_114_902),
     sa.func.pg_advisory_unlock(7_203_114_902),
@@ -74,29 +74,33 @@ MIGRATION_LOCK: tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]] | None = (
 
 
 def locate(url: sa.URL) -> str:
-    """Where a URL leads, without its password. Raises ValueError if it names no database."""
+    """Return the URL without its password.
+
+    Raises:
+        ValueError: The URL names no database.
+    """
     if not url.database:
-        wanted = url.set(database="the_database")
-        raise ValueError(f"DATABASE_URL names no database: write {wanted}")
+        example = url.set(database="the_database")
+        raise ValueError(f"DATABASE_URL names no database: write {example}")
     return str(url)
 
 
 def missing(url: sa.URL) -> str | None:
-    """What must be made before there is anything to connect to: with a server nothing."""
+    """Return what has to be created before connecting: for a server always None."""
     return None
 
 
 def session_settings(settings: DatabaseSettings) -> dict[str, str]:
-    """What the server is to set for each connection: nothing where a pooler would refuse it."""
+    """Return the server settings of each connection: none behind a pooler, which refuses them."""
     return _timeouts(settings) if settings.pooler == "none" else {}
 
 
 def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
-    """Have each transaction of an engine begin as it must."""
+    """Add the listeners that begin each transaction of an engine."""
     if settings.pooler == "none":
         event.listen(engine.sync_engine, "begin", _begin)
         return
-    # A pooler gives each transaction another connection to the server, so each sets its own.
+    # Behind a pooler each transaction may have another server connection, so each sets the limits.
     limits = _timeouts(settings).items()
     calls = (f"set_config('{name}', '{milliseconds}', true)" for name, milliseconds in limits)
     statement = f"SELECT {', '.join(calls)}"
@@ -117,47 +121,51 @@ def _timeouts(settings: DatabaseSettings) -> dict[str, str]:
 
 
 def reader_options(settings: DatabaseSettings) -> dict[str, object]:
-    """The execution options of a session whose statements stand alone, and only read."""
-    # Behind a pooler what is set, as a limit on time, holds in a transaction only.
+    """Return the execution options of a reader: autocommit, and the database refuses writes."""
+    # Behind a pooler the time limits hold only inside a transaction.
     if settings.pooler != "none":
         return {"postgresql_readonly": True}
     return {**AUTOCOMMIT, "postgresql_read_only_default": True}
 
 
 def transaction_options(isolation_level: str | None, read_only: bool) -> dict[str, object]:
-    """The execution options of a transaction. Raises ValueError for a level PostgreSQL has not."""
+    """Return the execution options of a transaction.
+
+    Raises:
+        ValueError: PostgreSQL has no such isolation level.
+    """
     levels = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
     if isolation_level not in (None, *levels):
         raise ValueError(f"the isolation levels are {', '.join(levels)}: not {isolation_level}")
-    # By default each statement sees a moment of its own.
+    # At the default level, READ COMMITTED, each statement has a snapshot of its own.
     level = isolation_level or ("REPEATABLE READ" if read_only else None)
     options: dict[str, object] = {"isolation_level": level} if level else {}
     return options | ({"postgresql_readonly": True} if read_only else {})
 
 
 def is_stale_statement(error: BaseException) -> bool:
-    """Whether a table changed under a prepared statement: once, then the next try prepares anew."""
+    """Return whether a table was altered under a prepared statement: the next try succeeds."""
     return driver.diagnostics(error).get("source_function") == "RevalidateCachedQuery"
 
 
 def violation(
     error: BaseException, table: sa.Table[Any] | None
 ) -> tuple[str | None, tuple[str, ...]]:
-    """The name of the violated constraint and its columns, as the server tells them."""
-    told = driver.diagnostics(error)
-    name, detail = told.get("constraint_name"), told.get("message_detail", "")
-    if column := told.get("column_name"):
+    """Return the name of the violated constraint and its columns, as the server reports them."""
+    report = driver.diagnostics(error)
+    name, detail = report.get("constraint_name"), report.get("message_detail", "")
+    if column := report.get("column_name"):
         return name, (column,)
     if driver.error_code(error) in CHECK_VIOLATION:
-        # The detail is the row, with whatever people wrote into it.
+        # The detail shows the row, and its values may look like a list of columns.
         return name, ()
-    # "Key (tenant_id, email)=(1, a@example.com) already exists", in whichever language.
+    # "Key (tenant_id, email)=(1, a@example.com) already exists", in the server's language.
     key = re.match(r"[^(]*\(([\w\s,]+)\)=\(", detail)
     return name, tuple(key[1].split(", ")) if key else ()
 
 
 def partial_index(*columns: str, where: str, unique: bool = False) -> sa.Index:
-    """An index of only those rows for which `where`, a condition in SQL, holds."""
+    """Return an index of only those rows for which `where`, a condition in SQL, holds."""
     return sa.Index(None, *columns, unique=unique, postgresql_where=sa.text(where))
 
 
@@ -167,22 +175,22 @@ def order_by(
     descending: bool,
     nullable: bool,
 ) -> Sequence[sa.ColumnElement[object]]:
-    """The clauses that sort by a column, NULL greater than any value: PostgreSQL's own way."""
+    """Return the clauses that sort by a column, with NULL greater than any value."""
     return [column.desc() if descending else column.asc()]
 
 
 def is_one_of(
     column: sa.SQLColumnExpression[object], values: Sequence[object]
 ) -> sa.ColumnElement[bool]:
-    """That a column has one of these values."""
-    # One parameter, whatever their number.
+    """Return the condition that a column has one of these values."""
+    # An array is one parameter, so the number of values has no limit.
     element: sa.ColumnElement[object] = column.asc().element
     array: sa.ColumnElement[Any] = sa.literal(values, _KeyArray(element.type))
     return column == sa.any_(array)
 
 
 class _KeyArray(sa.TypeDecorator[Sequence[object]]):
-    """An array that the driver is given as `Keys`."""
+    """An array whose values reach the driver as `Keys`."""
 
     impl = ARRAY
     cache_ok = True
@@ -322,11 +330,11 @@ def _newest(
 
 
 async def prepare_migration(connection: AsyncConnection, timeout: float) -> None:
-    """Set up a connection to migrate on, which has not begun: nothing has to be."""
+    """Prepare a connection for a migration, before it begins: nothing is needed."""
 
 
 async def connection_limit(connection: AsyncConnection) -> int | None:
-    """How many connections the server has for services: all but those kept for administrators."""
+    """Return the server's limit of connections, without those reserved for administrators."""
     limits = sa.text(
         "SELECT name, setting::int FROM pg_settings WHERE name IN"
         " ('max_connections', 'superuser_reserved_connections', 'reserved_connections')"
@@ -338,10 +346,11 @@ async def connection_limit(connection: AsyncConnection) -> int | None:
 def _begin(connection: sa.Connection) -> None:
     options, info = connection.get_execution_options(), connection.info
     read_only = bool(options.get("postgresql_read_only_default"))
-    # Said when it changes, not each time: it is a round trip of its own.
+    # It is sent only when it changes, because it costs a round trip.
     if read_only == info.get("read_only_default", False) or options.get("postgresql_readonly"):
         return
-    # In no transaction, which a rollback would undo it with, and which began as the default was.
+    # It is sent outside a transaction: a rollback would undo it, and the default takes effect only
+    # for the next transaction.
     adapted = connection.connection.dbapi_connection
     assert adapted
     autocommit = bool(adapted.autocommit)
@@ -349,7 +358,8 @@ def _begin(connection: sa.Connection) -> None:
     try:
         connection.exec_driver_sql(f"SET default_transaction_read_only = {read_only}")
     except BaseException:
-        # It would commit each statement of the next transaction.
+        # The connection is still in autocommit: it would commit each statement of the next
+        # transaction by itself.
         connection.invalidate()
         raise
     adapted.autocommit = autocommit

@@ -1,4 +1,4 @@
-"""What is particular to SQLite: its types and error codes, how a transaction begins."""
+"""The differences of SQLite: types, error codes, and how a transaction begins."""
 
 import asyncio
 import re
@@ -22,13 +22,13 @@ from ..settings import DRIVER, DatabaseSettings
 from . import driver
 from .rows import Run
 
-# SQLite keeps text: a fraction of six digits sorts as Python's own do.
+# SQLite stores text. Six digits of a second sort like those that Python writes.
 TIMESTAMP = sa.DateTime()
 NOW = sa.text("(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')")
 JSON = sa.JSON()
-# It has floats only: base.ExactDecimal rounds them.
+# SQLite stores floats, which ExactDecimal rounds.
 NATIVE_DECIMAL = False
-# Only a column declared INTEGER counts up by itself; it holds 64 bits all the same.
+# Only a column declared INTEGER counts up by itself. It holds 64 bits.
 BIGINT_KEY = sa.Integer()
 
 # https://www.sqlite.org/rescode.html
@@ -36,7 +36,7 @@ UNIQUE_VIOLATION = frozenset(
     {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"}
 )
 FOREIGN_KEY_VIOLATION = frozenset({"SQLITE_CONSTRAINT_FOREIGNKEY"})
-# The code is the same both ways.
+# SQLite has one code for both directions.
 STILL_REFERENCED = frozenset[str]()
 NOT_NULL_VIOLATION = frozenset({"SQLITE_CONSTRAINT_NOTNULL"})
 CHECK_VIOLATION = frozenset({"SQLITE_CONSTRAINT_CHECK"})
@@ -48,35 +48,35 @@ QUERY_TIMEOUT = frozenset({"SQLITE_INTERRUPT"})
 READ_ONLY = frozenset(
     name for name in dir(sqlite3) if name.startswith(("SQLITE_READONLY", "SQLITE_PERM"))
 )
-# Each of these has kinds of its own, as SQLITE_IOERR_WRITE.
+# The beginnings of names, since each has variants such as SQLITE_IOERR_WRITE.
 _FILE_ERRORS = (
     *("SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_FULL", "SQLITE_IOERR"),
     *("SQLITE_NOTADB", "SQLITE_PROTOCOL"),
 )
 UNAVAILABLE = frozenset(name for name in dir(sqlite3) if name.startswith(_FILE_ERRORS))
-# There is no server that could end a connection.
+# There is no server that could close a connection.
 DISCONNECTED = frozenset[str]()
-# After an error the transaction goes on without that statement.
+# After an error the transaction continues without that statement.
 ERROR_ABORTS = False
-# No error undoes more than its savepoint, but for those after which _give_up is done with all.
+# Errors that roll back the whole transaction have no codes of their own: see _check_transaction.
 ENDS_TRANSACTION = frozenset[str]()
 
-# Of 32,766 parameters.
+# A statement accepts 32,766 parameters.
 KEYS_PER_STATEMENT = 30_000
 
-# The driver begins no transaction by itself; _begin does.
+# The driver begins no transactions: _begin does.
 ENGINE_OPTIONS: dict[str, object] = {"isolation_level": "AUTOCOMMIT"}
-# For a connection whose statements stand alone.
+# Execution options of a connection on which each statement commits by itself.
 AUTOCOMMIT: dict[str, object] = {"sqlite_begin": None}
 TRANSACTIONAL_DDL = True
-# SQLite changes a table by making another: https://alembic.sqlalchemy.org/en/latest/batch.html
+# SQLite alters a table by copying it: https://alembic.sqlalchemy.org/en/latest/batch.html
 RENDER_AS_BATCH = True
-# The transaction of a migration is its lock: see prepare_migration.
+# The migration's transaction is its lock: see prepare_migration.
 MIGRATION_LOCK: tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]] | None = None
 
 
 class _Raw(Protocol):
-    """What is used of the driver's own connection."""
+    """The part of aiosqlite.Connection that is used here."""
 
     @property
     def in_transaction(self) -> bool: ...
@@ -87,15 +87,15 @@ class _Raw(Protocol):
     async def rollback(self) -> None: ...
 
 
-# What to try, by the beginning of an error's name.
+# What the reader of an error can do, by the beginning of its name.
 _ADVICE = {
     "SQLITE_BUSY": "look for a process, or a transaction of this task, that keeps the file locked",
-    "SQLITE_CANTOPEN": "look whether this user may write the file and its directory",
+    "SQLITE_CANTOPEN": "check that this user may write the file and its directory",
     "SQLITE_CORRUPT": "stop writing, keep a copy of the file, and restore a backup",
-    "SQLITE_FULL": "make room on the disk of the file, then try again",
-    "SQLITE_IOERR": "look at the disk of the file, and into the system's log",
-    "SQLITE_NOTADB": "name another file in DATABASE_URL: this one is no database",
-    "SQLITE_READONLY": "let this user write the file and its directory, and write in no reader",
+    "SQLITE_FULL": "free space on the disk of the file, then try again",
+    "SQLITE_IOERR": "check the disk of the file, and the system's log",
+    "SQLITE_NOTADB": "name another file in DATABASE_URL: this one is not a database",
+    "SQLITE_READONLY": "let this user write the file and its directory; a reader cannot write",
 }
 ADVICE = {
     name: advice
@@ -106,77 +106,86 @@ ADVICE = {
 
 
 def locate(url: sa.URL) -> str:
-    """The file that a URL names. Raises ValueError for no file."""
+    """Return the path of the file that a URL names.
+
+    Raises:
+        ValueError: The URL names no file.
+    """
     name = str(url.database or "").removeprefix("file:")
     if name in ("", ":memory:") or "mode=memory" in str(url):
         raise ValueError(
-            "DATABASE_URL names no file: in memory all sessions would share one transaction."
-            f" Write {DRIVER}:///path/to/file.db, in a temporary directory for tests."
+            "DATABASE_URL names no file, and in memory all sessions would share one transaction:"
+            f" write {DRIVER}:///path/to/file.db, in a temporary directory for tests"
         )
     return str(Path(name).resolve())
 
 
 def missing(url: sa.URL) -> str | None:
-    """What must be made before there is anything to connect to, which would make an empty file."""
+    """Return what has to be created before connecting, which would create an empty file."""
     if Path(locate(url)).exists():
         return None
-    return "there is no such file yet: `alembic upgrade head` makes it"
+    return "the file does not exist yet: `alembic upgrade head` creates it"
 
 
 def session_settings(settings: DatabaseSettings) -> dict[str, str]:
-    """What a server is to set for each connection: there is none."""
+    """Return the server settings of each connection: there is no server."""
     return {}
 
 
 def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
-    """Have each connection and each transaction of an engine begin as it must.
+    """Create the directory of the file, and add the listeners for connections and transactions.
 
-    The directory of the file is made if need be. Raises ValueError if it cannot be.
+    Raises:
+        ValueError: The directory cannot be created.
     """
     path = Path(locate(settings.url))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(
-            f"DATABASE_URL names {path}, whose directory cannot be made: {error.strerror}"
+            f"DATABASE_URL names {path}, whose directory cannot be created: {error.strerror}"
         ) from error
     event.listen(engine.sync_engine, "connect", _connect)
     event.listen(engine.sync_engine, "begin", _begin)
-    event.listen(engine.sync_engine, "handle_error", _give_up)
+    event.listen(engine.sync_engine, "handle_error", _check_transaction)
     event.listen(engine.sync_engine, "invalidate", _invalidate)
 
 
 def reader_options(settings: DatabaseSettings) -> dict[str, object]:
-    """The execution options of a session whose statements stand alone, and only read."""
+    """Return the execution options of a reader: autocommit, and the database refuses writes."""
     return {**AUTOCOMMIT, "sqlite_query_only": True}
 
 
 def transaction_options(isolation_level: str | None, read_only: bool) -> dict[str, object]:
-    """The execution options of a transaction. Raises ValueError for a level SQLite has not."""
+    """Return the execution options of a transaction.
+
+    Raises:
+        ValueError: SQLite has no such isolation level.
+    """
     if isolation_level not in (None, "SERIALIZABLE"):
         raise ValueError(f"SQLite's only isolation level is SERIALIZABLE, not {isolation_level}")
     return {"sqlite_begin": "BEGIN", "sqlite_query_only": True} if read_only else {}
 
 
 def is_stale_statement(error: BaseException) -> bool:
-    """Never: SQLite prepares a statement anew by itself when a table has changed."""
+    """Return False: SQLite itself prepares a statement again after a table was altered."""
     return False
 
 
 def violation(
     error: BaseException, table: sa.Table[Any] | None
 ) -> tuple[str | None, tuple[str, ...]]:
-    """The name of the violated constraint, where SQLite tells, and its columns, where it does."""
-    _, _, what = driver.diagnostics(error)["message"].partition(" constraint failed: ")
-    if index := re.fullmatch(r"index '(.+)'", what):
+    """Return the name of the violated constraint or its columns, if SQLite reports them."""
+    _, _, subject = driver.diagnostics(error)["message"].partition(" constraint failed: ")
+    if index := re.fullmatch(r"index '(.+)'", subject):
         return index[1], ()
     if driver.error_code(error) in CHECK_VIOLATION:
-        return what, ()
-    return None, tuple(name.rpartition(".")[2] for name in what.split(", ") if name)
+        return subject, ()
+    return None, tuple(name.rpartition(".")[2] for name in subject.split(", ") if name)
 
 
 def partial_index(*columns: str, where: str, unique: bool = False) -> sa.Index:
-    """An index of only those rows for which `where`, a condition in SQL, holds."""
+    """Return an index of only those rows for which `where`, a condition in SQL, holds."""
     return sa.Index(None, *columns, unique=unique, sqlite_where=sa.text(where))
 
 
@@ -186,7 +195,7 @@ def order_by(
     descending: bool,
     nullable: bool,
 ) -> Sequence[sa.ColumnElement[object]]:
-    """The clauses that sort by a column, NULL greater than any value."""
+    """Return the clauses that sort by a column, with NULL greater than any value."""
     if not nullable:
         return [column.desc() if descending else column.asc()]
     return [column.desc().nulls_first() if descending else column.asc().nulls_last()]
@@ -195,7 +204,7 @@ def order_by(
 def is_one_of(
     column: sa.SQLColumnExpression[object], values: Sequence[object]
 ) -> sa.ColumnElement[bool]:
-    """That a column has one of these values."""
+    """Return the condition that a column has one of these values."""
     return column.in_(values)
 
 
@@ -276,10 +285,10 @@ def _is_parameter(element: object) -> TypeGuard[sa.BindParameter[Any]]:
 
 
 async def prepare_migration(connection: AsyncConnection, timeout: float) -> None:
-    """Set up a connection to migrate on, which has not begun. `timeout` is in seconds.
+    """Prepare a connection for a migration, before it begins. `timeout` is in seconds.
 
-    BEGIN IMMEDIATE is the lock: a second process waits for it. Foreign keys are off, since
-    rebuilding a table drops the old one and so would delete the rows that refer to it; they are
+    BEGIN IMMEDIATE is the lock: a second process waits for it. Foreign keys are off, because
+    rebuilding a table drops the old table, and would delete the rows that refer to it. They are
     checked before the commit. https://www.sqlite.org/lang_altertable.html#otheralter
     """
     await connection.execution_options(sqlite_begin=None)
@@ -291,42 +300,42 @@ async def prepare_migration(connection: AsyncConnection, timeout: float) -> None
 
 
 async def connection_limit(connection: AsyncConnection) -> int | None:
-    """How many connections the server has for services: there is no server, and no limit."""
+    """Return the server's limit of connections: there is no server, and no limit."""
     return None
 
 
 def _connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
-    # SQLite ignores foreign keys unless each connection asks for them.
+    # SQLite checks foreign keys only if each connection turns this on.
     cursor.execute("PRAGMA foreign_keys = ON")
-    # Readers go on while someone writes: https://www.sqlite.org/wal.html
+    # Readers continue while another connection writes: https://www.sqlite.org/wal.html
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.close()
 
 
 def _begin(connection: sa.Connection) -> None:
     options, info = connection.get_execution_options(), connection.info
-    # Said when it changes, not each time: a round trip to the connection's thread takes as long as
-    # a short query.
+    # It is sent only when it changes: a round trip to the connection's thread takes as long as a
+    # short query.
     query_only = bool(options.get("sqlite_query_only"))
     if query_only != info.get("query_only", False):
         connection.exec_driver_sql(f"PRAGMA query_only = {query_only:d}")
         info["query_only"] = query_only
-    # A deferred BEGIN that writes later fails with "database is locked", whatever the timeout:
-    # the lock is asked for at once. https://www.sqlite.org/lang_transaction.html
+    # BEGIN IMMEDIATE takes the lock at once. A deferred BEGIN that writes later fails with
+    # "database is locked", with any timeout. https://www.sqlite.org/lang_transaction.html
     if begin := options.get("sqlite_begin", "BEGIN IMMEDIATE"):
         connection.exec_driver_sql(begin)
 
 
-def _give_up(context: ExceptionContext) -> None:
-    # An error of the disk, among others, undoes the whole transaction. Whatever follows would be
-    # committed at once, each statement by itself: the connection takes no more.
+def _check_transaction(context: ExceptionContext) -> None:
+    # Some errors, for example of the disk, roll back the whole transaction. Each later statement
+    # would then commit by itself, so drop the connection.
     # https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction
     connection = context.connection
     if not (connection and context.execution_context and connection.in_transaction()):
         return
-    begun = connection.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE")
-    if begun and not connection.invalidated:
+    begin = connection.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE")
+    if begin and not connection.invalidated:
         raw: _Raw | None = connection.connection.driver_connection
         if raw and not raw.in_transaction:
             context.is_disconnect = True
@@ -342,32 +351,33 @@ def _invalidate(
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        return  # The garbage collector is at work: nothing waits for the connection any more.
+        return  # The garbage collector calls this, and nothing waits for the connection any more.
     if raw:
-        # Who is cancelled while it closes stops its thread, and so does closing: to wait for that
-        # a second time would be to wait for ever.
+        # A close() that is cancelled stops the connection's thread, and a second close() would wait
+        # for that thread for ever.
+        # PRIVATE: aiosqlite Connection.stop: close() calls it, and a second call must do nothing
         raw.stop = cache(raw.stop)
-        # A cursor that is still open would keep the connection's locks after it was closed, until
-        # the traceback that refers to it is freed. The closing is queued after this.
+        # An open cursor keeps the locks of a closed connection until the traceback that refers to
+        # the cursor is freed. This rollback is queued before the close.
         rollback = loop.create_task(raw.rollback())
-        # A task that nobody refers to may vanish; the record lives on.
+        # The event loop keeps only weak references to tasks. The record keeps this one alive.
         record.info["abandoning"] = loop.create_task(_abandon(raw, rollback))
 
 
 async def _abandon(connection: _Raw, rollback: asyncio.Task[None]) -> None:
-    # A statement that was cancelled runs on in the connection's thread. An idle one has rolled back
-    # long before the time is over; an interruption would then hit the rollback.
+    # A cancelled statement continues in the connection's thread, so interrupt it. An idle
+    # connection has rolled back within this time. An interrupt would then hit the rollback.
     if not (await asyncio.wait([rollback], timeout=0.05))[0]:
         with suppress(ValueError):
             await connection.interrupt()
-    # It fails where the connection was closed already.
+    # The rollback fails if the connection is already closed.
     await asyncio.gather(rollback, return_exceptions=True)
 
 
 def _check_foreign_keys(connection: sa.Connection) -> None:
-    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-    if broken:
-        raise ValueError(f"the migration leaves rows of {broken[0]} that refer to no {broken[2]}")
+    row = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if row:
+        raise ValueError(f"after the migration {row[0]} refers to missing rows of {row[2]}")
 
 
 def _condition(table: sa.Table[Any], on: Sequence[str]) -> sa.TextClause | None:

@@ -85,7 +85,7 @@ def is_there(file: Path) -> bool:
 async def test_a_file_that_is_not_there_is_not_made(command: Command, new_file: Path) -> None:
     done = await command("ping", name=new_file)
     assert (done.status, done.out) == (1, "")
-    assert "no such file yet: `alembic upgrade head` makes it" in done.err
+    assert "the file does not exist yet: `alembic upgrade head` creates it" in done.err
     assert not is_there(new_file.parent)
 
 
@@ -101,7 +101,7 @@ async def test_a_service_that_asks_for_its_health_makes_no_file(
     settings = db.DatabaseSettings(url=fresh_database.settings.url.set(database=str(new_file)))
     async with db.Database(settings) as database:
         health = await database.ping()
-    assert "no such file yet" in str(health.error)
+    assert "does not exist yet" in str(health.error)
     assert not is_there(new_file)
 
 

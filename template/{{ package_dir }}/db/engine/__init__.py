@@ -1,4 +1,4 @@
-"""The engine: its pool, its timeouts, its health, and the errors that come out of it."""
+"""The engine: its pool, its health, its dialect and driver, and the translation of their errors."""
 
 from .engine import Password, create_engine
 from .health import Health, PoolStatus

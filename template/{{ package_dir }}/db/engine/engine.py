@@ -1,4 +1,4 @@
-"""The engine: its pool, its timeouts, and the errors that come out of it."""
+"""The async engine: its pool, its passwords, its timeouts, and the log of slow queries."""
 
 import asyncio
 import logging
@@ -31,16 +31,24 @@ def create_engine(
     password: Password | None = None,
     **options: object,
 ) -> AsyncEngine:
-    """An engine as the settings say; `options` of create_async_engine win over them.
+    """Return an engine for the database that the settings describe.
 
-    `password` is called for each new connection, and may be async: for tokens that expire.
-    It connects when first used, and belongs to one event loop: dispose of it before that ends.
-    Raises ValueError if DATABASE_URL leads nowhere.
+    The engine connects when it is first used. It belongs to one event loop: dispose of the engine
+    before that loop ends.
+
+    Args:
+        settings: The address, the pool and the timeouts.
+        password: Returns the password of a new connection, for example a token that expires. It is
+            called for each new connection, and may be async.
+        **options: Arguments of `create_async_engine`. They win over the settings.
+
+    Raises:
+        ValueError: DATABASE_URL names no database.
     """
     dialect.locate(settings.url)
     pre_ping = options.pop("pool_pre_ping", settings.pool_pre_ping)
     engine = create_async_engine(
-        tls.without_words(settings.url).difference_update_query(driver.IGNORED_PARAMETERS),
+        tls.without_parameters(settings.url).difference_update_query(driver.IGNORED_PARAMETERS),
         **{
             "echo": settings.echo,
             "hide_parameters": True,
@@ -50,29 +58,30 @@ def create_engine(
         },
     )
     dialect.attach(engine, settings)
-    _Watch(settings, password).attach(engine.sync_engine, ping=bool(pre_ping))
+    _Listeners(settings, password).attach(engine.sync_engine, ping=bool(pre_ping))
     driver_errors.attach(engine)
     return engine
 
 
 class Pool(AsyncAdaptedQueuePool):
-    """SQLAlchemy's own pool, which says in the layer's terms that it is exhausted."""
+    """SQLAlchemy's pool, with the layer's own error for an exhausted pool."""
 
     def connect(self) -> PoolProxiedConnection:
+        """Return a connection, or raise PoolExhausted after DATABASE_POOL_TIMEOUT."""
         try:
             return super().connect()
         except exc.TimeoutError as error:
             raise errors.PoolExhausted(
-                f"no connection came free within {self.timeout()} s ({self.status()}):"
-                " hold them for less long, or raise DATABASE_POOL_SIZE"
+                f"no connection became free within {self.timeout()} s ({self.status()}):"
+                " use connections for a shorter time, or raise DATABASE_POOL_SIZE"
             ) from error
 
 
-def _pool_options(settings: DatabaseSettings, kind: object) -> dict[str, object]:
+def _pool_options(settings: DatabaseSettings, poolclass: object) -> dict[str, object]:
     if not settings.pool_size:
         return {"poolclass": NullPool}
-    if not (isinstance(kind, type) and issubclass(kind, QueuePool)):
-        # Of another kind, which takes none of these.
+    if not (isinstance(poolclass, type) and issubclass(poolclass, QueuePool)):
+        # Other pools accept none of these options.
         return {}
     return {
         "poolclass": Pool,
@@ -80,13 +89,13 @@ def _pool_options(settings: DatabaseSettings, kind: object) -> dict[str, object]
         "max_overflow": settings.max_overflow,
         "pool_timeout": settings.pool_timeout,
         "pool_recycle": settings.pool_recycle,
-        # The connections that a quiet hour does not need grow old, and the server may close them.
+        # With LIFO the connections that are not needed stay idle, and the server may close them.
         "pool_use_lifo": True,
     }
 
 
-class _Watch:
-    """What is done at the events of an engine: passwords, silent servers, slow queries."""
+class _Listeners:
+    """Listeners for the events of an engine: connect, ping, error, and each statement."""
 
     def __init__(self, settings: DatabaseSettings, password: Password | None) -> None:
         self._settings = settings
@@ -95,30 +104,30 @@ class _Watch:
 
     def attach(self, engine: sa.Engine, *, ping: bool) -> None:
         event.listen(engine, "do_connect", self._connect)
-        event.listen(engine, "handle_error", self._give_up)
+        event.listen(engine, "handle_error", self._drop_after_timeout)
         if ping:
             event.listen(engine, "checkout", self._ping)
         if self._settings.slow_query_threshold:
-            event.listen(engine, "before_cursor_execute", self._begin)
-            event.listen(engine, "after_cursor_execute", self._end)
+            event.listen(engine, "before_cursor_execute", self._start_clock)
+            event.listen(engine, "after_cursor_execute", self._log_slow_query)
 
     def _connect(
         self,
-        connecting: Dialect,
+        sa_dialect: Dialect,
         record: ConnectionPoolEntry,
         arguments: list[object],
         options: dict[str, object],
     ) -> DBAPIConnection:
-        options |= self._arguments | options  # what the URL or `connect_args` say wins
+        options |= self._arguments | options  # the URL and `connect_args` win
         if self._password:
             password = self._password()
-            # SQLAlchemy calls this in a greenlet, where an await goes through here.
+            # PRIVATE: sqlalchemy util.await_: do_connect is synchronous, a password may be async
             options["password"] = await_(password) if isawaitable(password) else password
-        # What is raised here passes by `handle_error`; TypeError is for a parameter of the URL,
-        # UnicodeError for a host that can be no name.
+        # `handle_error` does not see errors of connecting. Drivers raise TypeError for an unknown
+        # parameter of the URL, and UnicodeError for a host that cannot be a host name.
         try:
-            return connecting.connect(*arguments, **options)
-        except (OSError, TypeError, UnicodeError, connecting.loaded_dbapi.Error) as error:
+            return sa_dialect.connect(*arguments, **options)
+        except (OSError, TypeError, UnicodeError, sa_dialect.loaded_dbapi.Error) as error:
             reason = str(error) or f"no answer within {self._settings.connect_timeout:g} s"
             raise errors.Unavailable(
                 f"cannot connect: {reason} (see DATABASE_URL"
@@ -131,7 +140,7 @@ class _Watch:
         record: ConnectionPoolEntry,
         proxy: PoolProxiedConnection,
     ) -> None:
-        """Ask whether the server is there, as pool_pre_ping does, but in one round trip and 2 s."""
+        """Test the connection as pool_pre_ping does, but with one round trip and a limit of 2 s."""
         assert isinstance(connection, AdaptedConnection)
         if "used" not in record.info:
             record.info["used"] = True
@@ -141,32 +150,32 @@ class _Watch:
         try:
             connection.run_async(driver.ping)
         except Exception as error:
-            # The others in the pool will be no better: all are replaced when they are next used.
+            # The other connections are probably lost too: the pool replaces each at its next use.
             raise exc.InvalidatePoolError from error
         finally:
             timer.cancel()
 
-    def _give_up(self, context: ExceptionContext) -> None:
-        # SQLAlchemy may come here again with a connection that it has given up already.
+    def _drop_after_timeout(self, context: ExceptionContext) -> None:
+        # SQLAlchemy may call this again for a connection that it has already invalidated.
         if not context.connection or context.connection.invalidated:
             return
-        # A statement that the server ended for its length is the slowest of all. What SQLAlchemy asks
-        # of an engine's first connection has no `info`, and an error here would hide a cancellation.
+        # A statement that failed may have been slow too. The connection on which SQLAlchemy first
+        # inspects the server has no `info`; its NotImplementedError would hide a cancellation.
         with suppress(NotImplementedError):
-            self._end(context.connection, None, context.statement or "")
-        # What a silent server may still send is anyone's guess, and no farewell would reach it.
+            self._log_slow_query(context.connection, None, context.statement or "")
+        # A late reply may still arrive, so drop the connection without closing it politely.
         if isinstance(context.original_exception, TimeoutError):
             context.is_disconnect = True
             connection = context.connection.connection.driver_connection
             assert connection
             driver.hang_up(connection)
 
-    def _begin(self, connection: sa.Connection, *execution: object) -> None:
-        connection.info["began"] = time.perf_counter()
+    def _start_clock(self, connection: sa.Connection, *_: object) -> None:
+        connection.info["started"] = time.perf_counter()
 
-    def _end(
-        self, connection: sa.Connection, cursor: object, statement: str, *execution: object
+    def _log_slow_query(
+        self, connection: sa.Connection, cursor: object, statement: str, *_: object
     ) -> None:
-        took = time.perf_counter() - connection.info.pop("began", math.inf)
-        if took >= self._settings.slow_query_threshold:
-            logger.warning("slow query, %.3f s: %s", took, " ".join(statement[:2000].split()))
+        seconds = time.perf_counter() - connection.info.pop("started", math.inf)
+        if seconds >= self._settings.slow_query_threshold:
+            logger.warning("slow query, %.3f s: %s", seconds, " ".join(statement[:2000].split()))

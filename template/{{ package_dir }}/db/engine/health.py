@@ -1,4 +1,4 @@
-"""How a database and a pool are: what health checks and metrics ask."""
+"""The state of the database and of the pool, for health checks and metrics."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from . import dialect
 
 @dataclass(frozen=True)
 class Health:
-    """Whether the database answers: `latency` in seconds, `error` says why it does not."""
+    """Whether the database answers, its latency in seconds, and the error if it does not."""
 
     ok: bool
     latency: float
@@ -22,7 +22,7 @@ class Health:
 
 @dataclass(frozen=True)
 class PoolStatus:
-    """How many connections are in use, idle in the pool, and possible in all."""
+    """The numbers of connections in use, idle in the pool, and allowed in all."""
 
     in_use: int
     idle: int
@@ -30,33 +30,34 @@ class PoolStatus:
 
 
 async def ping(engine: AsyncEngine, timeout: float) -> Health:
-    """Whether the database answers within `timeout` seconds. It makes nothing, and never raises."""
-    began = time.perf_counter()
-    # A task of its own: to give up a connection may take longer, as where SQLite waits for a lock.
-    asking = asyncio.create_task(_ask(engine))
+    """Return whether the database answers within `timeout` seconds. Never raises."""
+    start = time.perf_counter()
+    # The task may outlive this call: closing its connection can take longer than the timeout, for
+    # example while SQLite waits for a lock.
+    query = asyncio.create_task(_query(engine))
     try:
-        await asyncio.wait([asking], timeout=timeout)
+        await asyncio.wait([query], timeout=timeout)
     finally:
-        asking.cancel()
-    error = asking.result() if asking.done() else f"no answer within {timeout} s"
-    return Health(error is None, time.perf_counter() - began, error)
+        query.cancel()
+    error = query.result() if query.done() else f"no answer within {timeout} s"
+    return Health(error is None, time.perf_counter() - start, error)
 
 
-async def _ask(engine: AsyncEngine) -> str | None:
-    """What is wrong with the database; None if it answers."""
+async def _query(engine: AsyncEngine) -> str | None:
+    """Return what is wrong with the database, or None if it answers."""
     if missing := dialect.missing(engine.url):
         return missing
     try:
         async with engine.execution_options(**dialect.AUTOCOMMIT).connect() as connection:
             await connection.execute(sa.select(1))
-    except Exception as problem:
-        # Of any kind: what gives the password may be down, too.
-        return str(problem)
+    except Exception as error:
+        # An error of any class: the source of the password may be down too.
+        return str(error)
     return None
 
 
 def pool_status(pool: Pool | None, limit: int) -> PoolStatus:
-    """How a pool stands at this moment; all zero where there is none."""
+    """Return the current numbers of a pool; all zero if the engine has no pool."""
     if not isinstance(pool, QueuePool):
         return PoolStatus(in_use=0, idle=0, limit=None)
     return PoolStatus(in_use=pool.checkedout(), idle=pool.checkedin(), limit=limit)
