@@ -117,7 +117,7 @@ async def test_a_commit_that_is_cancelled_comes_to_its_end(fresh_database: db.Da
     assert called == ["committed"]
     assert reached == []
     assert type(raised.value) is asyncio.CancelledError
-    assert raised.value.__notes__ == ["The transaction ended first: as it was meant to."]
+    assert raised.value.__notes__ == ["The transaction ended first, without an error."]
 
 
 async def test_a_timeout_during_commit_is_a_timeout_and_committed(

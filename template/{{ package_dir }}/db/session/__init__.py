@@ -1,4 +1,4 @@
-"""Sessions: safe commits, callbacks after them, readers, slots, the guard against sharing."""
+"""Sessions: safe commits, callbacks after a commit, readers, slots, the guard against sharing."""
 
 from .on_commit import on_commit, run_callbacks
 from .session import Session, create_session

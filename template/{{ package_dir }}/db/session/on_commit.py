@@ -1,4 +1,4 @@
-"""Callbacks that run once a transaction is committed."""
+"""Callbacks that run after a transaction is committed."""
 
 import asyncio
 import logging
@@ -14,30 +14,34 @@ logger = logging.getLogger(__name__)
 
 
 def on_commit(session: AsyncSession, callback: Callback) -> None:
-    """Call and await `callback` once what the session does now is committed, for good.
+    """Call `callback`, and await its result, after the work of the session is committed.
 
-    It runs after the outermost commit has returned, in the order of registration, and is dropped
-    with the savepoint or transaction that is rolled back. An error in it is logged and stops
-    nothing; nor does a cancellation cut it short: put a timeout in it. What it does in the database
-    needs a transaction of its own. Raises TypeError for what cannot be called, and for a session
-    that is not the layer's, ReadOnly for a reader, RuntimeError in a callback of that session.
+    Callbacks run in the order of registration, after the outermost commit has returned. A rollback
+    of the savepoint or the transaction drops them. An error in a callback is logged, and the next
+    callback runs. A cancellation does not interrupt callbacks, so give them a timeout. A callback
+    that uses the database needs a transaction of its own.
+
+    Raises:
+        TypeError: `callback` is not callable, or the session was not opened by a Database.
+        ReadOnly: The session is a reader.
+        RuntimeError: A callback of the same session calls this outside a transaction.
     """
     sync_session = sync_session_of(session)
     if isinstance(sync_session, Reader):
         raise Reader.refusal("on_commit")
     if not callable(callback):
-        raise TypeError(f"on_commit takes a function, which it calls later: not {callback!r}")
+        raise TypeError(f"on_commit takes a function and calls it later, not {callback!r}")
     if not sync_session.in_transaction():
         if not sync_session.autobegin:
-            raise RuntimeError("on_commit in a callback: open a transaction of its own first")
-        # Nothing is sent yet; but a rollback now has something to end.
+            raise RuntimeError("on_commit inside a callback: open a transaction there first")
+        # Nothing is sent yet. It makes a rollback drop the callback.
         sync_session.begin()
     savepoint = sync_session.get_nested_transaction()
     sync_session.pending.setdefault(savepoint, []).append(callback)
 
 
 async def run_callbacks(callbacks: Sequence[Callback]) -> None:
-    """Await callbacks in order. An error in one is logged: it cannot undo the commit."""
+    """Call and await callbacks in order. An error is logged, since the commit cannot be undone."""
     for callback in callbacks:
         try:
             result = callback()

@@ -11,40 +11,43 @@ from .sync_session import SyncSession
 
 
 class Reader(SyncSession):
-    """A session for reading in autocommit, which refuses what that would break in silence."""
+    """A session in autocommit, which refuses whatever needs a transaction."""
 
     @staticmethod
-    def refusal(what: str) -> ReadOnly:
+    def refusal(operation: str) -> ReadOnly:
+        """Return the error for an operation that needs a transaction."""
         return ReadOnly(
-            f"a reader runs each statement by itself, and only reads: {what} needs"
+            f"a reader runs each statement by itself, and only reads: {operation} needs"
             " `async with database.transaction() as session`"
         )
 
     def begin_nested(self) -> SessionTransaction:
+        """Refuse savepoints."""
         raise self.refusal("a savepoint")
 
 
-# What text may begin with, where it only reads. Data-modifying CTEs are for the database to refuse.
+# The beginnings of text that only reads. The database itself refuses a WITH that changes data.
 _READING = re.compile(
     r"\s*(--.*\n\s*)*\(*(SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN|DESC|PRAGMA)\b", re.I
 )
 
 
-def _refuse_changes(session: Reader, *_: object) -> None:
+def _refuse_flush(session: Reader, *_: object) -> None:
     raise session.refusal("a flush")
 
 
 def _refuse_writes(state: ORMExecuteState) -> None:
     statement, options = state.statement, state.execution_options
-    written = isinstance(statement, sa.TextClause) and not _READING.match(statement.text)
-    if written or statement.is_dml:
+    text_writes = isinstance(statement, sa.TextClause) and not _READING.match(statement.text)
+    if text_writes or statement.is_dml:
         raise Reader.refusal("a statement that writes")
-    # There is no public name for it; SQLite would not even render it.
+    # PRIVATE: sqlalchemy Select._for_update_arg: with_for_update() has no public getter, and SQLite
+    # does not even render it
     if getattr(statement, "_for_update_arg", None) is not None:
         raise Reader.refusal("FOR UPDATE")
     if options.get("stream_results") or options.get("yield_per"):
         raise Reader.refusal("a server-side cursor")
 
 
-event.listen(Reader, "before_flush", _refuse_changes)
+event.listen(Reader, "before_flush", _refuse_flush)
 event.listen(Reader, "do_orm_execute", _refuse_writes)

@@ -1,4 +1,4 @@
-"""The async session: commits and rollbacks that come to their end, and due callbacks."""
+"""The async session: commits and rollbacks that a cancellation cannot interrupt."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
@@ -27,17 +27,20 @@ def create_session(
     reader: bool = False,
     deliver: Callable[[Sequence[Callback]], Awaitable[None]] = run_callbacks,
 ) -> AsyncSession:
-    """A session as the layer means it, on an engine or on a connection that it joins.
+    """Return a session of the layer on an engine, or on a connection whose transaction it joins.
 
-    A `reader` refuses all that goes wrong in silence where each statement stands alone. `deliver`
-    gets the callbacks of `on_commit` once they are due.
+    Args:
+        bind: The engine or the connection.
+        join_transaction_mode: How the session joins the transaction of a connection.
+        reader: Refuse whatever needs a transaction, because each statement commits by itself.
+        deliver: Receives the callbacks of `on_commit` after each commit.
     """
     session = Session(
         bind,
         sync_session_class=Reader if reader else SyncSession,
-        # What was loaded stays readable after the commit: reading it again would need an await.
+        # Attributes stay readable after the commit: to load them again would need an await.
         expire_on_commit=False,
-        # A session that was closed would otherwise come back to life, and leak a connection.
+        # Otherwise a closed session could be used again, and would leak a connection.
         close_resets_only=False,
         join_transaction_mode=join_transaction_mode,
     )
@@ -46,41 +49,58 @@ def create_session(
 
 
 class Session(AsyncSession):
-    """An AsyncSession whose commits and rollbacks come to their end, whoever cancels them."""
+    """An AsyncSession whose commits and rollbacks finish even if their task is cancelled."""
 
     deliver: Callable[[Sequence[Callback]], Awaitable[None]]
 
     def begin(self) -> AsyncSessionTransaction:
+        """Return a transaction that ends as the session does."""
         return _Transaction(self)
 
     def begin_nested(self) -> AsyncSessionTransaction:
+        """Return a savepoint that ends as the session does."""
         return _Transaction(self, nested=True)
 
     async def commit(self) -> None:
+        """Commit to the end, and run the callbacks of `on_commit`."""
         await self.end(super().commit())
 
     async def rollback(self) -> None:
+        """Roll back to the end."""
         await self.end(super().rollback())
 
     async def reset(self) -> None:
+        """Roll back to the end, and remove all objects."""
         await self.end(super().reset())
 
     async def invalidate(self) -> None:
+        """Close the session and its connections to the end."""
         await self.end(super().invalidate())
+
+    async def close(self) -> None:
+        """Close the session after a call of another task has returned; refuse further calls.
+
+        A connection that is closed or rolled back during a call cannot be used again.
+        """
+        sync_session = sync_session_of(self)
+        while sync_session.is_shared():
+            sync_session.closing = True
+            await asyncio.sleep(0.01)
+        await super().close()
 
     async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
         if self.in_transaction():
-            with _noted_on(error):
+            with _note_failure(error):
                 await super().__aexit__(kind, error, traceback)
         else:
-            # SQLAlchemy makes a task for it, which takes a twentieth of a short query's time.
+            # SQLAlchemy would create a task, which takes a twentieth of a short query's time.
             await self.close()
 
     async def end(self, ending: Coroutine[Any, Any, None]) -> None:
-        """Await a commit or rollback, and the callbacks that it makes due, to the end.
+        """Await a commit or a rollback, and then the callbacks, to the end.
 
-        A COMMIT that is cancelled has taken effect or not, and nobody would know: a cancellation
-        that comes meanwhile is raised afterwards.
+        Nobody knows whether an interrupted COMMIT took effect. So a cancellation is raised after
+        the commit has ended.
         """
         task = asyncio.create_task(self._end(ending))
         cancelled: asyncio.CancelledError | None = None
@@ -91,9 +111,10 @@ class Session(AsyncSession):
                 cancelled = cancelled or error
         if not cancelled:
             return task.result()
-        problem = task.exception()
-        cancelled.add_note(f"The transaction ended first: {problem or 'as it was meant to'}.")
-        # The very same error: a subclass of it would escape from `asyncio.timeout`.
+        failure = task.exception()
+        outcome = f"with the error {failure!r}" if failure else "without an error"
+        cancelled.add_note(f"The transaction ended first, {outcome}.")
+        # The same error: asyncio.timeout does not catch a subclass of it.
         raise cancelled
 
     async def _end(self, ending: Coroutine[Any, Any, None]) -> None:
@@ -104,7 +125,7 @@ class Session(AsyncSession):
         await ending
         due, sync_session.due = sync_session.due, []
         if due:
-            # What begins by itself in a callback would be committed by nobody.
+            # Nothing would commit a transaction that begins by itself in a callback.
             sync_session.autobegin = False
             try:
                 await self.deliver(due)
@@ -113,22 +134,23 @@ class Session(AsyncSession):
 
 
 @contextmanager
-def _noted_on(error: BaseException | None) -> Generator[None]:
-    """Let what a rollback fails with be no more than a note on the cancellation that it follows.
+def _note_failure(error: BaseException | None) -> Generator[None]:
+    """Add a failed rollback as a note to the cancellation `error` that caused the rollback.
 
-    In its place it would be caught, and what was cancelled tried anew by `Database.run`.
+    If the failure replaced the cancellation, then `Database.run` would catch it and try again.
     """
     try:
         yield
-    except Exception as problem:
+    except Exception as failure:
         if error is None or isinstance(error, Exception):
             raise
-        error.add_note(f"The rollback failed: {problem!r}")
+        error.add_note(f"The rollback failed: {failure!r}")
 
 
 class _Transaction(AsyncSessionTransaction):
-    """What `begin()` and `begin_nested()` give: it ends as the session does, and not in silence."""
+    """A transaction or savepoint that ends as the session does, and reports a lost flush."""
 
+    # PRIVATE: sqlalchemy AsyncSessionTransaction.__init__: begin() returns no class of one's own
     def __init__(self, session: Session, nested: bool = False) -> None:
         super().__init__(session, nested)
         self._end = session.end
@@ -142,17 +164,19 @@ class _Transaction(AsyncSessionTransaction):
     async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
         sync_session = sync_session_of(self.session)
         if error and not self.nested and sync_session.is_shared():
-            # It is the one to tell of; and nobody who catches it is to commit what was half done.
+            # Raise this error, not ConcurrentSessionUse. Close the session, so that code which
+            # catches the error cannot commit unfinished work.
             error.add_note("Another task was still using the session, which is now closed.")
             await self.session.close()
             return
-        # A flush that fails rolls back; to SQLAlchemy a block that then ends has nothing to commit.
-        undone = kind is None and not sync_session.is_active
+        # A failed flush has rolled back. If the code caught its error, SQLAlchemy has nothing to
+        # commit, and raises nothing.
+        rolled_back = kind is None and not sync_session.is_active
         try:
-            with _noted_on(error):
+            with _note_failure(error):
                 await self._end(super().__aexit__(kind, error, traceback))
         except PendingRollbackError as lost:
-            # The connection went, with an error or a timeout that was swallowed.
+            # The connection was lost, and the code caught that error or timeout.
             raise TransactionRolledBack from lost
-        if undone:
+        if rolled_back:
             raise TransactionRolledBack from sync_session.failure

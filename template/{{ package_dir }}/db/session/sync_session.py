@@ -1,4 +1,4 @@
-"""SQLAlchemy's session as the layer needs it: soft deletion, named errors, due callbacks."""
+"""SQLAlchemy's session with soft deletion, the error StaleRow, and callbacks after a commit."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,27 +16,29 @@ Callback = Callable[[], object]
 
 
 class SyncSession(GuardedSession):
-    """SQLAlchemy's session, for which a deleted row is not there and a lost race has a name."""
+    """A session that hides soft-deleted rows, and collects the callbacks of `on_commit`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # What waits for a commit, by savepoint, None for the transaction itself; and what it is
-        # now due for.
+        # Callbacks that wait for a commit, by savepoint; None is the transaction itself.
         self.pending: dict[SessionTransaction | None, list[Callback]] = {}
+        # Callbacks whose transaction is committed.
         self.due: list[Callback] = []
-        # Of the last flush that failed, and rolled back what it was in.
+        # The error of the last flush that failed, and so rolled back.
         self.failure: Exception | None = None
 
     def get(self, *args: Any, **kwargs: Any) -> Any:
-        # No statement is run, and so no criteria apply, for a row that the session already holds.
-        found = super().get(*args, **kwargs)
-        return None if isinstance(found, SoftDeletable) and found.is_deleted else found
+        """Return a row by its key, or None if there is none or it is soft-deleted."""
+        row = super().get(*args, **kwargs)
+        # For a row that the session already holds no statement runs, so no criterion hides it.
+        return None if isinstance(row, SoftDeletable) and row.is_deleted else row
 
     def flush(self, objects: Sequence[Any] | None = None) -> None:
+        """Flush, and raise StaleRow if a row has changed since it was read."""
         try:
             super().flush(objects)
         except StaleDataError as error:
-            self.failure = StaleRow(f"{error} Read the row again, and decide anew.")
+            self.failure = StaleRow(f"{error} Read the row again.")
             raise self.failure from error
         except Exception as error:
             self.failure = error
@@ -44,29 +46,30 @@ class SyncSession(GuardedSession):
 
 
 def sync_session_of(session: AsyncSession) -> SyncSession:
+    """Return the synchronous session, or raise TypeError for a session of another origin."""
     if not isinstance(session.sync_session, SyncSession):
-        raise TypeError("this takes a session of Database.transaction() or session()")
+        raise TypeError("the session was not opened by a Database: use database.transaction()")
     return session.sync_session
 
 
-def _committed(session: SyncSession) -> None:
-    # The event fires for each savepoint too, whose callbacks then wait for what is round it.
+def _after_commit(session: SyncSession) -> None:
+    # The event also fires when a savepoint is released: its callbacks wait for the outer commit.
     savepoint = session.get_nested_transaction()
     callbacks = session.pending.pop(savepoint, [])
     if savepoint is None:
         session.due += callbacks
     else:
-        outer = savepoint.parent
-        around = outer if outer and outer.nested else None
-        session.pending.setdefault(around, []).extend(callbacks)
+        outer = savepoint.parent if savepoint.parent and savepoint.parent.nested else None
+        session.pending.setdefault(outer, []).extend(callbacks)
 
 
-def _ended(session: SyncSession, transaction: SessionTransaction) -> None:
-    # What a commit has not taken away was rolled back. A flush is a transaction too, within one.
+def _after_end(session: SyncSession, transaction: SessionTransaction) -> None:
+    # Callbacks that no commit has moved were rolled back. A flush is an inner transaction: it has
+    # none.
     if transaction.nested or transaction.parent is None:
         session.pending.pop(transaction if transaction.nested else None, None)
 
 
 event.listen(SyncSession, "do_orm_execute", hide_deleted)
-event.listen(SyncSession, "after_commit", _committed)
-event.listen(SyncSession, "after_transaction_end", _ended)
+event.listen(SyncSession, "after_commit", _after_commit)
+event.listen(SyncSession, "after_transaction_end", _after_end)
