@@ -1,4 +1,4 @@
-"""What models are made of: the base class, mixins, and column types."""
+"""The base class, the mixins and the column types of models."""
 
 from .base import NAMING_CONVENTION, Base, metadata
 from .mixins import BigIntPrimaryKey, Key, PrimaryKey, Timestamped, UUIDPrimaryKey, Versioned

@@ -1,4 +1,4 @@
-"""What every model shares: the base class, and how constraints are named."""
+"""The base class of all models, and the names of their constraints."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -13,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase
 from ..engine.dialect import JSON
 from .types import ExactDecimal, JSONObject, UTCDateTime
 
-# A constraint that has no name cannot be dropped by a migration, nor told apart in an error.
+# A migration cannot drop a constraint without a name, and an error cannot identify it.
 # https://alembic.sqlalchemy.org/en/latest/naming.html
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -31,20 +31,20 @@ def _enum_values(enum: type[Enum]) -> list[str]:
 
 
 class Base(AsyncAttrs, DeclarativeBase):
-    """The base of the models. A model that needs the layer's mixins names them before it."""
+    """The base class of all models. A model lists the layer's mixins before it."""
 
     metadata = metadata
     type_annotation_map: ClassVar = {
         datetime: UTCDateTime,
         int: sa.BigInteger,
-        # MySQL's FLOAT has seven digits.
+        # sa.Float would become MySQL's FLOAT, which has seven digits.
         float: sa.Double,
         Decimal: ExactDecimal,
         UUID: sa.Uuid,
         JSONObject: JSON,
-        # A text and a CHECK, since a value of a native enum type can hardly be removed. Neither
-        # is compared by `alembic check`: a new member takes a migration of one's own, which drops
-        # the CHECK by its name, widens the column if need be, and makes the CHECK anew.
+        # A text column with a CHECK, because a value can hardly be removed from a native enum type.
+        # `alembic check` compares neither. For a new member write a migration that drops the CHECK
+        # by its name, widens the column if necessary, and creates the CHECK again.
         Enum: sa.Enum(
             Enum,
             native_enum=False,

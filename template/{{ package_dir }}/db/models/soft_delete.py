@@ -1,4 +1,4 @@
-"""Rows that are hidden rather than removed, and how every statement leaves them out."""
+"""Soft deletion: rows that are hidden instead of removed, and the option that hides them."""
 
 from datetime import datetime
 from typing import Any, TypeVar
@@ -13,72 +13,82 @@ T = TypeVar("T")
 
 
 class SoftDeletable:
-    """A row that is hidden rather than removed: reads leave it out once `deleted_at` is set."""
+    """A row that is hidden instead of removed: reads leave it out after `deleted_at` is set."""
 
     deleted_at: Mapped[datetime | None] = mapped_column(UTCDateTime, sort_order=92)
 
     @property
     def is_deleted(self) -> bool:
+        """Return whether the row is soft-deleted."""
         return self.deleted_at is not None
 
 
+# PRIVATE: sqlalchemy LoaderCriteriaOption: with_loader_criteria() cannot tell which relationship it
+# filters, and cannot filter a joinedload() without propagating to many-to-ones
 class _NotDeleted(LoaderCriteriaOption):
-    """The criterion that a row is not deleted, everywhere but in the load of a many-to-one.
+    """The criterion that a row is not deleted, for all loads except that of a many-to-one.
 
-    A foreign key says that there is a row: the one it refers to shows, deleted or not.
+    A foreign key says that a row exists. So a many-to-one shows its row, deleted or not.
     """
 
-    # Its key in the cache of compiled statements is its class alone: there is one such option, and
-    # to look through it takes as long as to fetch a row.
+    # PRIVATE: sqlalchemy HasCacheKey._traverse_internals: there is one such option, so its class is
+    # its key in the cache of compiled statements; inherit_cache is not supported here
     _traverse_internals = []
 
     def process_compile_state(self, compile_state: Any) -> None:
-        # An UPDATE and a DELETE have no path.
+        """Add the criterion to a statement that is being compiled."""
+        # UPDATE and DELETE have no path.
+        # PRIVATE: sqlalchemy ORMCompileState.current_path: the relationship that is being loaded
         path = compile_state.current_path.path if hasattr(compile_state, "current_path") else ()
         directions = [step.direction for step in path if hasattr(step, "direction")]
         if directions[-1:] != [RelationshipDirection.MANYTOONE]:
             super().process_compile_state(compile_state)
-        for place, loading in list(compile_state.attributes.items()):
-            if getattr(loading, "strategy", None) == (("lazy", "joined"),):
-                compile_state.attributes[place] = self._joined(place[1][-1], loading)
+        # PRIVATE: sqlalchemy ORMCompileState.attributes: the statement's loader options, by path
+        for key, option in list(compile_state.attributes.items()):
+            # PRIVATE: sqlalchemy _LoadElement.strategy: identifies the options of joinedload()
+            if getattr(option, "strategy", None) == (("lazy", "joined"),):
+                compile_state.attributes[key] = self._filter_joined(key[1][-1], option)
 
-    def _joined(self, followed: Any, loading: Any) -> Any:
-        """What joinedload() asked of a relationship, without a collection's deleted rows.
+    def _filter_joined(self, relationship: Any, option: Any) -> Any:
+        """Return a joinedload() option without a collection's deleted rows.
 
-        A join that loads has no part in the criteria of a statement, unless they propagate, and
-        then it does not know which relationship it follows. This is what `joinedload(User.posts.and_
-        (Post.deleted_at.is_(None)))` makes of the option: there is no public way to make it later.
+        An option with propagate_to_loaders=False does not reach the join of a joinedload(). With
+        True it does not know which relationship the join follows. So this adds the criterion to the
+        option, as `joinedload(User.posts.and_(Post.deleted_at.is_(None)))` does.
         """
-        if isinstance(followed, str):
+        if isinstance(relationship, str):
             raise TypeError('joinedload("*") would show deleted rows: name the relationships')
-        to_one = followed.direction is RelationshipDirection.MANYTOONE
-        if to_one or not issubclass(followed.mapper.class_, SoftDeletable):
-            return loading
-        loading = loading._clone()
-        loading._extra_criteria += (followed.mapper.class_.deleted_at.is_(None),)
-        return loading
+        to_one = relationship.direction is RelationshipDirection.MANYTOONE
+        if to_one or not issubclass(relationship.mapper.class_, SoftDeletable):
+            return option
+        # PRIVATE: sqlalchemy _LoadElement._clone: the option belongs to the caller's statement
+        option = option._clone()
+        # PRIVATE: sqlalchemy _LoadElement._extra_criteria: and_() works only on a new option
+        option._extra_criteria += (relationship.mapper.class_.deleted_at.is_(None),)
+        return option
 
 
 _NOT_DELETED = _NotDeleted(
     SoftDeletable,
     lambda model: model.deleted_at.is_(None),
     include_aliases=True,
-    # True would also filter the joinedload of a many-to-one: see _joined.
+    # True would also filter the joinedload() of a many-to-one: see _filter_joined.
     propagate_to_loaders=False,
 )
 
 
 def without_deleted(statement: Select[T]) -> Select[T]:
-    """The statement without deleted rows, for one that is kept and used again."""
+    """Return the statement without deleted rows. Use it for a statement that is cached."""
     return statement.options(_NOT_DELETED).execution_options(include_deleted=None)
 
 
 def hide_deleted(state: ORMExecuteState) -> None:
-    """Leave deleted rows out of a statement, but for one with `include_deleted=True`.
+    """Leave deleted rows out of a statement, unless it has the option `include_deleted=True`.
 
-    For the session's `do_orm_execute` event; a refresh of a row in hand goes by.
+    This is a listener for the session's event `do_orm_execute`. It does not change the refresh of a
+    row that the session holds.
     """
-    # None says that it was done already.
-    wanted = state.execution_options.get("include_deleted", False)
-    if wanted is False and not state.is_column_load:
+    # None means that without_deleted() has already done this.
+    include_deleted = state.execution_options.get("include_deleted", False)
+    if include_deleted is False and not state.is_column_load:
         state.statement = state.statement.options(_NOT_DELETED)
