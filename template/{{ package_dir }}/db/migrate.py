@@ -1,10 +1,9 @@
-"""What migrations/env.py runs: Alembic on the async engine, one process at a time."""
+"""Migrations: Alembic on the async engine, one process at a time. migrations/env.py calls `run`."""
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from logging.config import fileConfig
 from typing import Literal
 
@@ -25,38 +24,49 @@ def run(
     settings: DatabaseSettings | None = None,
     **configure: object,
 ) -> None:
-    """Run the Alembic command that loaded env.py, for the tables of `metadata`.
+    """Run the Alembic command that loaded env.py.
 
-    `settings` say which database: without them, DATABASE_URL does. All other arguments are those of
-    https://alembic.sqlalchemy.org/en/latest/api/runtime.html#alembic.runtime.environment.EnvironmentContext.configure
+    A program that calls Alembic can put `settings` into `config.attributes`, which then win. It
+    can also put a `connection` there: a sqlalchemy.Connection, inside run_sync, which the program
+    commits itself.
 
-    A program that calls Alembic may put into `config.attributes` the `settings` to use, as the
-    tests do, or the `connection` (a sqlalchemy.Connection, inside run_sync), which it commits
-    itself.
+    Args:
+        metadata: The tables that migrations are compared with.
+        settings: The database; without them, that of DATABASE_URL.
+        **configure: Arguments of
+            https://alembic.sqlalchemy.org/en/latest/api/runtime.html#alembic.runtime.environment.EnvironmentContext.configure
 
-    Raises TimeoutError if another process migrates for longer than DATABASE_MIGRATION_TIMEOUT, and
-    CommandError if there is a pooler, and no DATABASE_MIGRATION_URL that leads past it.
+    Raises:
+        TimeoutError: Another process migrates for longer than DATABASE_MIGRATION_TIMEOUT.
+        CommandError: There is a pooler, but no DATABASE_MIGRATION_URL for the server itself.
     """
     config = context.config
     if config.cmd_opts and config.config_file_name and config.file_config.has_section("loggers"):
         fileConfig(config.config_file_name, disable_existing_loggers=False)
     connection: sa.Connection | None = config.attributes.get("connection")
-    handed: DatabaseSettings | None = config.attributes.get("settings")
-    chosen = handed or settings or DatabaseSettings()
-    migrate = partial(_migrate, {"target_metadata": metadata, **configure})
+    chosen: DatabaseSettings = config.attributes.get("settings") or settings or DatabaseSettings()
+    options: dict[str, object] = {
+        "target_metadata": metadata,
+        "transactional_ddl": dialect.TRANSACTIONAL_DDL,
+        "render_as_batch": dialect.RENDER_AS_BATCH,
+        "render_item": _render_item,
+        **configure,
+    }
     if context.is_offline_mode():
-        migrate(url=chosen.url)
+        # The driver's own parameter style would double each % in the script.
+        named = {"paramstyle": "named"}
+        _migrate({"url": chosen.url, "literal_binds": True, "dialect_opts": named, **options})
     elif connection is not None:
-        migrate(connection=connection)
+        _migrate({"connection": connection, **options})
     else:
-        asyncio.run(_migrate_locked(migrate, chosen))
+        asyncio.run(_migrate_alone(chosen, options))
 
 
-async def _migrate_locked(migrate: Callable[..., None], settings: DatabaseSettings) -> None:
+async def _migrate_alone(settings: DatabaseSettings, options: Mapping[str, object]) -> None:
     engine = create_engine(_direct(settings))
     try:
         async with connection_alone(engine, settings.migration_timeout) as connection:
-            await connection.run_sync(lambda sync: migrate(connection=sync))
+            await connection.run_sync(lambda sync: _migrate({"connection": sync, **options}))
     finally:
         await engine.dispose()
 
@@ -66,15 +76,16 @@ async def connection_alone(
     engine: AsyncEngine,
     timeout: float,
 ) -> AsyncGenerator[AsyncConnection]:
-    """A connection to migrate on, while no other process migrates. `timeout` is in seconds.
+    """Yield a connection for a migration, while no other process migrates.
 
-    Raises TimeoutError when that is over.
+    Raises:
+        TimeoutError: Another process has been migrating for `timeout` seconds.
     """
     async with AsyncExitStack() as stack:
         if dialect.MIGRATION_LOCK is not None:
             take, release = map(sa.select, dialect.MIGRATION_LOCK)
-            # On a connection of its own, in no transaction, and polled for: a wait would be ended
-            # as a slow statement, and CREATE INDEX CONCURRENTLY waits for all transactions.
+            # The lock has a connection of its own, in autocommit, because CREATE INDEX CONCURRENTLY
+            # waits for all transactions. It is polled, because waiting statements have a timeout.
             side = await stack.enter_async_context(engine.connect())
             await side.execution_options(**dialect.AUTOCOMMIT)
             deadline = time.monotonic() + timeout
@@ -89,11 +100,11 @@ async def connection_alone(
 
 
 def _direct(settings: DatabaseSettings) -> DatabaseSettings:
-    """The way that migrations take: past a pooler, and with no limit on how long they work."""
+    """Return settings for migrations: the server itself instead of a pooler, and no time limits."""
     if settings.pooler != "none" and not settings.migration_url:
-        # Alembic's command prints it as a sentence.
+        # Alembic prints the message of a CommandError without a traceback.
         raise CommandError(
-            "DATABASE_MIGRATION_URL is missing: the lock of a migration does not hold through"
+            "DATABASE_MIGRATION_URL is missing: the lock of a migration does not work through"
             f" {settings.pooler}, so name the server itself there, in .env or the environment"
         )
     update = {
@@ -108,33 +119,19 @@ def _direct(settings: DatabaseSettings) -> DatabaseSettings:
     return settings.model_copy(update=update)
 
 
-def _migrate(
-    given: Mapping[str, object],
-    connection: sa.Connection | None = None,
-    url: sa.URL | None = None,
-) -> None:
-    options: dict[str, object] = {
-        "connection": connection,
-        "url": url,
-        "literal_binds": connection is None,
-        # Offline: a driver's own style doubles each % in what is printed.
-        "dialect_opts": {"paramstyle": "named"},
-        "transactional_ddl": dialect.TRANSACTIONAL_DDL,
-        "render_as_batch": dialect.RENDER_AS_BATCH,
-        "render_item": _render_item,
-    }
-    # It checks the types of the rest itself.
+def _migrate(options: Mapping[str, object]) -> None:
+    # Alembic itself checks the types of these arguments.
     configure: Callable[..., None] = context.configure
-    configure(**{**options, **given})
+    configure(**options)
     with context.begin_transaction():
         context.run_migrations()
 
 
 def _render_item(kind: str, item: object, context: AutogenContext) -> str | Literal[False]:
-    # A migration outlives the code that it was made from: it names SQLAlchemy's types, not ours.
+    # A migration may outlive the layer's types, so it names SQLAlchemy's.
     if kind != "type" or not isinstance(item, (ExactDecimal, UTCDateTime)):
         return False
-    # sqlalchemy.sql.sqltypes, or sqlalchemy.dialects.mysql.types
+    # The module is sqlalchemy.sql.sqltypes, or for example sqlalchemy.dialects.mysql.types.
     _, package, database, *_ = type(item.impl).__module__.split(".")
     if package != "dialects":
         return f"sa.{item.impl!r}"
