@@ -180,7 +180,7 @@ async def test_an_application_without_its_lifespan_says_so() -> None:
     app = FastAPI()
     app.include_router(web.health)
     async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
-        with pytest.raises(RuntimeError, match="was not started, or has another lifespan"):
+        with pytest.raises(RuntimeError, match="was not started, or does not use"):
             await client.get("/health/ready")
 
 

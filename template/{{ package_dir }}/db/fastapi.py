@@ -1,4 +1,4 @@
-"""The database in a FastAPI application: a session for each request, errors as answers, health."""
+"""FastAPI: the lifespan, a session for each request, answers for errors, and health checks."""
 
 import asyncio
 import logging
@@ -28,7 +28,10 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def lifespan(app: FastAPI, database: Database | None = None) -> AsyncGenerator[None]:
-    """For FastAPI(lifespan=...), or `async with lifespan(app):` in a lifespan of yours."""
+    """Open the database for an application: pass this as `FastAPI(lifespan=...)`.
+
+    In a lifespan of your own write `async with lifespan(app):`.
+    """
     async with database or Database() as app.state.database:
         yield
 
@@ -36,11 +39,13 @@ async def lifespan(app: FastAPI, database: Database | None = None) -> AsyncGener
 def _database(connection: HTTPConnection) -> Database:
     database: object = getattr(connection.app.state, "database", None)
     if not isinstance(database, Database):
-        raise RuntimeError("the application was not started, or has another lifespan than db's")
+        raise RuntimeError(
+            "the application was not started, or does not use db.fastapi.lifespan: pass that to it"
+        )
     return database
 
 
-# For what outlives the request's session, as streams and background tasks do: they take their own.
+# For streams and background tasks: they outlive the request's session, and open their own.
 AppDatabase = Annotated[Database, Depends(_database)]
 
 
@@ -54,27 +59,29 @@ async def _reader(database: AppDatabase) -> AsyncGenerator[AsyncSession]:
         yield session
 
 
-# A request's unit of work: committed when the route returns, rolled back when it raises anything,
-# HTTPException too. The scope puts the commit before the response: FastAPI's default would send a
-# 200 first. https://fastapi.tiangolo.com/tutorial/dependencies/dependencies-with-yield/
+# The unit of work of a request. It is committed when the route returns, and rolled back when the
+# route raises any exception, also HTTPException. With this scope the commit comes before the
+# response: FastAPI's default would send a 200 first.
+# https://fastapi.tiangolo.com/tutorial/dependencies/dependencies-with-yield/
 DbSession = Annotated[AsyncSession, Depends(_transaction, scope="function")]
 
-# For a request that only reads: quicker, each statement by itself, and ReadOnly for a write.
+# For a request that only reads. It is faster, since each statement runs by itself; a write raises
+# ReadOnly.
 ReadSession = Annotated[AsyncSession, Depends(_reader, scope="function")]
 
 
 def _fits(key: T) -> T:
     if isinstance(key, int) and key.bit_length() > 63:
-        raise ValueError("no key is as large as that")
+        raise ValueError("a key has at most 63 bits")
     return key
 
 
-# A key in a path: a number that no column can hold is a 422, not an error of the driver.
+# A key in a path. A number that is too large for any column is a 422, not an error of the driver.
 PathKey = Annotated[Key, AfterValidator(_fits)]
 
 
 class Problem(BaseModel):
-    """The body of an error: https://www.rfc-editor.org/rfc/rfc9457"""
+    """The body of an error response: https://www.rfc-editor.org/rfc/rfc9457 ."""
 
     title: str
     status: int
@@ -82,36 +89,39 @@ class Problem(BaseModel):
     fields: tuple[str, ...] = ()
 
 
-# Fixed words: what the error itself says may name tables, constraints, or where the database is.
-# An error that is not listed is a 500, with its traceback in the log.
+# The texts are fixed, because an error's own message may name tables, constraints or the server. An
+# error that is not listed here is a 500, with its traceback in the log.
 _ANSWERS: dict[type[Exception], tuple[int, str]] = {
-    errors.NotFound: (404, "there is none with this key"),
-    errors.UniqueViolation: (409, "there is one with the same value"),
-    errors.ForeignKeyViolation: (409, "what it refers to is not there, or it is referred to"),
-    errors.StaleRow: (409, "someone else changed it: read it again, and decide anew"),
-    errors.NotNullViolation: (422, "a value is missing"),
+    errors.NotFound: (404, "no resource has this key"),
+    errors.UniqueViolation: (409, "another resource has the same value"),
+    errors.ForeignKeyViolation: (409, "other resources refer to this, or this to a missing one"),
+    errors.StaleRow: (409, "the resource was changed by another request: read it again"),
+    errors.NotNullViolation: (422, "a required value is missing"),
     errors.CheckViolation: (422, "a value is not allowed"),
-    errors.InvalidValue: (422, "a value is of another kind or size, or is a time without a zone"),
-    errors.UnknownField: (422, "a field is not known here"),
-    errors.NotWritable: (422, "a field is not known here"),
-    errors.InvalidCursor: (422, "the cursor is not one of these pages: begin with none"),
-    # Asked again at once it might be done twice: so no 503, which invites to that.
-    errors.CommitOutcomeUnknown: (500, "it may have been done: look before you try again"),
-    # Nothing was kept, and the same request may well succeed: 409 would ask for another one.
+    errors.InvalidValue: (
+        422,
+        "invalid value: wrong type, too large, or a datetime without a time zone",
+    ),
+    errors.UnknownField: (422, "unknown field"),
+    errors.NotWritable: (422, "unknown field"),
+    errors.InvalidCursor: (422, "invalid cursor for these pages: begin without a cursor"),
+    # Not a 503, which invites to repeat the request: the work might then be done twice.
+    errors.CommitOutcomeUnknown: (500, "the work may have been done: check before you try again"),
+    # Nothing was committed, and the same request may succeed. A 409 would ask for another request.
     **dict.fromkeys(
         (*errors.RETRYABLE, errors.LockTimeout, errors.QueryTimeout, errors.PoolExhausted),
-        (503, "the database is busy or away, and nothing was changed: try again"),
+        (503, "the database is busy or unavailable, and nothing was changed: try again"),
     ),
 }
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer the layer's errors with a Problem; a 503 has Retry-After, in seconds."""
+    """Answer the layer's errors with a Problem. A 503 has the header Retry-After, in seconds."""
     for kind, (status, detail) in _ANSWERS.items():
         app.add_exception_handler(kind, partial(_answer, status, detail))
 
 
-_REFERENCED = {True: "something else refers to it", False: "what it refers to is not there"}
+_REFERENCED = {True: "other resources refer to this", False: "this refers to a missing resource"}
 
 
 async def _answer(status: int, detail: str, request: Request, error: Exception) -> JSONResponse:
@@ -130,28 +140,35 @@ health = APIRouter(prefix="/health", tags=["health"])
 
 @health.get("/live")
 async def live() -> dict[str, bool]:
-    """Whether the process answers. It does not ask the database, which no restart would cure."""
+    """Return whether the process answers. A restart cures no database, so this does not ask it."""
     return {"ok": True}
 
 
 @health.get("/ready")
 async def ready(database: AppDatabase, response: Response) -> Health:
-    """Whether the database answers within 2 s; if not, 503 and why: for your own probes alone."""
-    found = await database.ping(timeout=2)
-    response.status_code = 200 if found.ok else 503
-    return found
+    """Return whether the database answers within 2 s; if not, 503 with the error.
+
+    Do not expose this to the public: the error may name the server.
+    """
+    state = await database.ping(timeout=2)
+    response.status_code = 200 if state.ok else 503
+    return state
 
 
 class Stream(StreamingResponse):
-    """A response sent piece by piece, whose generator, and the session in it, end with it."""
+    """A response that is sent in pieces. Its generator, with the session in it, ends with it."""
 
     def __init__(self, pieces: AsyncGenerator[str], media_type: str) -> None:
         super().__init__(pieces, media_type=media_type)
         self._pieces = pieces
 
+    # PRIVATE: starlette StreamingResponse.stream_response: no public method sends only the body
     async def stream_response(self, send: Send) -> None:
-        # When the client goes away, anyio cancels again and again until the task has ended, and so
-        # would break off the closing of a connection too. A task of its own is cancelled once.
+        """Send the pieces in a task of their own, and wait until the generator has ended.
+
+        When the client disconnects, anyio cancels again and again until the task has ended. That
+        would also interrupt the closing of a connection. A task of its own is cancelled once.
+        """
         task = asyncio.create_task(self._send(send))
         try:
             await asyncio.wait([task])
@@ -165,5 +182,5 @@ class Stream(StreamingResponse):
         try:
             await super().stream_response(send)
         finally:
-            # Starlette leaves the generator of a client who went away to the garbage collector.
+            # After a disconnect Starlette leaves the generator to the garbage collector.
             await self._pieces.aclose()
