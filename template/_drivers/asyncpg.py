@@ -82,6 +82,7 @@ def diagnostics(error: BaseException) -> dict[str, str]:
         return {"source_function": "RevalidateCachedQuery"}
     # SQLAlchemy wraps asyncpg's errors. A COPY on the raw connection raises them unwrapped.
     source = getattr(error, "driver_exception", error)
+    # PRIVATE: asyncpg PostgresMessage: the attributes of errors, named after the protocol's fields
     report = {
         "constraint_name": getattr(source, "constraint_name", None),
         "column_name": getattr(source, "column_name", None),

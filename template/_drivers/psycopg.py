@@ -14,7 +14,6 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
-from psycopg.abc import RV, PQGen
 from psycopg.rows import TupleRow
 from psycopg.types.array import ListBinaryDumper
 from sqlalchemy.exc import DataError
@@ -36,6 +35,7 @@ _AUTHORITIES = (
 
 # A list goes as text, each item searched for what must be quoted: that takes as long as to delete
 # the rows.
+# PRIVATE: psycopg ListBinaryDumper: psycopg's documentation names no dumpers of types
 psycopg.adapters.register_dumper(Keys, ListBinaryDumper)
 
 
@@ -45,18 +45,13 @@ class RawConnection(psycopg.AsyncConnection[TupleRow]):
     answer_timeout = 0.0
 
     # PRIVATE: psycopg AsyncConnection.wait: psycopg has no client-side timeout for a statement
-    async def wait(
-        self,
-        gen: PQGen[RV],
-        interval: float = 0.1,
-        timeout: float | None = None,
-    ) -> RV:
+    async def wait(self, *arguments: Any, **options: Any) -> Any:
         """Wait for the server as psycopg does, but for `answer_timeout` seconds at most."""
         if not self.answer_timeout:
-            return await super().wait(gen, interval, timeout)
+            return await super().wait(*arguments, **options)
         timer = asyncio.get_running_loop().call_later(self.answer_timeout, hang_up, self)
         try:
-            return await super().wait(gen, interval, timeout)
+            return await super().wait(*arguments, **options)
         finally:
             timer.cancel()
 

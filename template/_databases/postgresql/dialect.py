@@ -184,6 +184,7 @@ def is_one_of(
 ) -> sa.ColumnElement[bool]:
     """Return the condition that a column has one of these values."""
     # An array is one parameter, so the number of values has no limit.
+    # PRIVATE: sqlalchemy UnaryExpression.element: a SQLColumnExpression itself has no `type`
     element: sa.ColumnElement[object] = column.asc().element
     array: sa.ColumnElement[Any] = sa.literal(values, _KeyArray(element.type))
     return column == sa.any_(array)

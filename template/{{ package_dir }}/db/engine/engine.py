@@ -72,8 +72,8 @@ class Pool(AsyncAdaptedQueuePool):
             return super().connect()
         except exc.TimeoutError as error:
             raise errors.PoolExhausted(
-                f"no connection became free within {self.timeout()} s ({self.status()}):"
-                " use connections for a shorter time, or raise DATABASE_POOL_SIZE"
+                f"no connection became free within DATABASE_POOL_TIMEOUT ({self.status()}): use"
+                " connections for a shorter time, or raise DATABASE_POOL_SIZE"
             ) from error
 
 

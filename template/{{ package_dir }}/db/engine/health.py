@@ -60,4 +60,6 @@ def pool_status(pool: Pool | None, limit: int) -> PoolStatus:
     """Return the current numbers of a pool; all zero if the engine has no pool."""
     if not isinstance(pool, QueuePool):
         return PoolStatus(in_use=0, idle=0, limit=None)
+    # PRIVATE: sqlalchemy QueuePool.checkedout: status(), its public form, returns only text
+    # PRIVATE: sqlalchemy QueuePool.checkedin: the same
     return PoolStatus(in_use=pool.checkedout(), idle=pool.checkedin(), limit=limit)

@@ -1,8 +1,16 @@
 """Sessions: safe commits, callbacks after a commit, readers, slots, the guard against sharing."""
 
 from .on_commit import on_commit, run_callbacks
-from .session import Session, create_session
+from .session import JoinMode, Session, create_session
 from .slots import Slots
 from .sync_session import Callback
 
-__all__ = ["Callback", "Session", "Slots", "create_session", "on_commit", "run_callbacks"]
+__all__ = [
+    "Callback",
+    "JoinMode",
+    "Session",
+    "Slots",
+    "create_session",
+    "on_commit",
+    "run_callbacks",
+]

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy.exc import PendingRollbackError
 from sqlalchemy.ext.asyncio import (
@@ -12,18 +12,19 @@ from sqlalchemy.ext.asyncio import (
     AsyncSession,
     AsyncSessionTransaction,
 )
-from sqlalchemy.orm.session import JoinTransactionMode
 
 from ..errors import ConcurrentSessionUse, TransactionRolledBack
 from .on_commit import run_callbacks
 from .reader import Reader
 from .sync_session import Callback, SyncSession, sync_session_of
 
+JoinMode = Literal["conditional_savepoint", "rollback_only", "control_fully", "create_savepoint"]
+
 
 def create_session(
     bind: AsyncEngine | AsyncConnection,
     *,
-    join_transaction_mode: JoinTransactionMode = "conditional_savepoint",
+    join_transaction_mode: JoinMode = "conditional_savepoint",
     reader: bool = False,
     deliver: Callable[[Sequence[Callback]], Awaitable[None]] = run_callbacks,
 ) -> AsyncSession:
@@ -126,6 +127,7 @@ class Session(AsyncSession):
         due, sync_session.due = sync_session.due, []
         if due:
             # Nothing would commit a transaction that begins by itself in a callback.
+            # PRIVATE: sqlalchemy Session.autobegin: the parameter is public, changing it later is not
             sync_session.autobegin = False
             try:
                 await self.deliver(due)
