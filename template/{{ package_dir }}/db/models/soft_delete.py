@@ -85,10 +85,9 @@ def without_deleted(statement: Select[T]) -> Select[T]:
 def hide_deleted(state: ORMExecuteState) -> None:
     """Leave deleted rows out of a statement, unless it has the option `include_deleted=True`.
 
-    This is a listener for the session's event `do_orm_execute`. It does not change the refresh of a
-    row that the session holds.
+    This is a listener for the session's event `do_orm_execute`. For the refresh of a row that the
+    session holds, SQLAlchemy itself ignores the criterion, except in joined collections.
     """
     # None means that without_deleted() has already done this.
-    include_deleted = state.execution_options.get("include_deleted", False)
-    if include_deleted is False and not state.is_column_load:
+    if state.execution_options.get("include_deleted", False) is False:
         state.statement = state.statement.options(_NOT_DELETED)
