@@ -60,7 +60,7 @@ class Reading(Generic[M]):
     def model(self) -> type[M]:
         model: type[M] | None = self._model
         if model is None:
-            # Repository[User](session) knows its argument too, once it has been made.
+            # PRIVATE: python __orig_class__: no public way to the User of Repository[User](session)
             model = next(iter(get_args(getattr(self, "__orig_class__", None))), None)
         if model is None:
             raise TypeError("a repository of what? Write Repository[User](session), or a subclass")

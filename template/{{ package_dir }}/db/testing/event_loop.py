@@ -29,6 +29,7 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
     """Run what is made for one such test alone in the same event loop."""
+    # PRIVATE: pytest FixtureDef.func: no hook gives the function of a fixture
     made = getattr(fixturedef.func, "__func__", fixturedef.func)
     if (
         fixturedef.scope != "function"
@@ -38,6 +39,7 @@ def pytest_fixture_setup(
         return (yield)
     with pytest.MonkeyPatch.context() as patch:
         # Where `pytest_asyncio.fixture` keeps it; the next test may want another.
+        # PRIVATE: pytest-asyncio _loop_scope: the loop of a fixture is set at its decorator alone
         patch.setattr(made, "_loop_scope", "session", raising=False)
         return (yield)
 

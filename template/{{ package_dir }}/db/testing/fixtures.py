@@ -15,11 +15,10 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
-from sqlalchemy.orm.session import JoinTransactionMode
 
 from ..database import Database
 from ..models import metadata
-from ..session import Callback, Slots, create_session
+from ..session import Callback, JoinMode, Slots, create_session
 from ..settings import DatabaseSettings
 from .databases import create_database, drop_database, temporary_server
 from .factory import Make
@@ -192,7 +191,7 @@ class _JoinedDatabase(Database):
         # The one mode in which code under test may roll back and the test goes on:
         # https://docs.sqlalchemy.org/en/21/orm/session_transaction.html#joining-a-session-into-an-external-transaction-such-as-for-test-suites
         # But a reader's savepoint would undo at its end what was committed since its beginning.
-        mode: JoinTransactionMode = "rollback_only" if reader else "create_savepoint"
+        mode: JoinMode = "rollback_only" if reader else "create_savepoint"
         return create_session(
             self._connection,
             join_transaction_mode=mode,
