@@ -622,7 +622,7 @@ MUTATIONS = [
         "    if driver.error_code(error) in CHECK_VIOLATION:\n"
         "        # The detail shows the row, and its values may look like a list of columns.\n"
         "        return name, ()\n"
-        '    # "Key (tenant_id, email)=(1, a@example.com) already exists", in the server\'s language.\n'
+        '    # "Key (tenant_id, email)=(1, a@example.com) already exists", in any language.\n'
         '    key = re.match(r"[^(]*',
         '    key = re.search(r"',
         "tests/db/test_errors.py::test_what_the_row_holds_is_no_field_of_a_check",

@@ -159,7 +159,7 @@ def violation(
     if driver.error_code(error) in CHECK_VIOLATION:
         # The detail shows the row, and its values may look like a list of columns.
         return name, ()
-    # "Key (tenant_id, email)=(1, a@example.com) already exists", in the server's language.
+    # "Key (tenant_id, email)=(1, a@example.com) already exists", in any language.
     key = re.match(r"[^(]*\(([\w\s,]+)\)=\(", detail)
     return name, tuple(key[1].split(", ")) if key else ()
 
