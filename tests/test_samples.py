@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import yaml
-from harness import REPOSITORY, Answers, Template
+from harness import DRIVERS, REPOSITORY, Answers, Template
 from samples import SAMPLES
 
 Ask = Callable[..., Answers]
@@ -31,6 +31,26 @@ def test_ci_takes_its_matrix_from_the_list() -> None:
     assert matrix["python"] == ["3.11", "3.12", "3.13", "3.14"]
     commands = [step.get("run", "") for step in workflow["jobs"]["list"]["steps"]]
     assert any("python tests/samples.py --list" in command for command in commands)
+
+
+def test_ci_tries_every_driver_on_pre_releases_and_may_fail_there() -> None:
+    workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "ci.yml").read_text("utf-8"))
+    job = workflow["jobs"]["prerelease"]
+    assert job["continue-on-error"] is True
+    assert job["strategy"]["matrix"]["sample"] == list(DRIVERS)
+    assert job["services"] == workflow["jobs"]["sample"]["services"]
+    commands = "".join(step.get("run", "") for step in job["steps"])
+    assert "--prerelease-package" in commands
+    for package in ("sqlalchemy", "asyncpg", "psycopg", "pytest-asyncio"):
+        assert f" {package} " in commands.replace('"', " ").replace("=", " ")
+
+
+def test_ci_tries_the_default_sample_on_macos(template: Template) -> None:
+    workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "ci.yml").read_text("utf-8"))
+    job = workflow["jobs"]["macos"]
+    default = template.questions["driver"]["default"]
+    assert job["runs-on"] == "macos-latest"
+    assert job["steps"][-1]["run"].endswith(f"python tests/samples.py {default}")
 
 
 def test_the_list_is_printed_for_ci() -> None:
