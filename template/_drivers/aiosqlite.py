@@ -1,6 +1,6 @@
 """The differences of aiosqlite: its connection arguments and its errors."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -13,7 +13,19 @@ IGNORED_PARAMETERS = ()
 
 
 class RawConnection(Protocol):
-    """The part of aiosqlite.Connection that is used here: nothing."""
+    """The part of aiosqlite.Connection that the layer uses."""
+
+    stop: Callable[[], object]
+
+    @property
+    def in_transaction(self) -> object:
+        """Return whether a transaction is open."""
+
+    async def interrupt(self) -> None:
+        """Interrupt the statement that is running."""
+
+    async def rollback(self) -> None:
+        """Roll back."""
 
 
 def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) -> dict[str, object]:

@@ -3,11 +3,11 @@
 import asyncio
 import re
 import sqlite3
-from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, TypeGuard
+from typing import Any, TypeGuard
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -73,18 +73,6 @@ TRANSACTIONAL_DDL = True
 RENDER_AS_BATCH = True
 # The migration's transaction is its lock: see prepare_migration.
 MIGRATION_LOCK: tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]] | None = None
-
-
-class _Raw(Protocol):
-    """The part of aiosqlite.Connection that is used here."""
-
-    @property
-    def in_transaction(self) -> bool: ...
-
-    stop: Callable[[], object]
-
-    async def interrupt(self) -> None: ...
-    async def rollback(self) -> None: ...
 
 
 # What the reader of an error can do, by the beginning of its name.
@@ -336,7 +324,7 @@ def _check_transaction(context: ExceptionContext) -> None:
         return
     begin = connection.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE")
     if begin and not connection.invalidated:
-        raw: _Raw | None = connection.connection.driver_connection
+        raw: driver.RawConnection | None = connection.connection.driver_connection
         if raw and not raw.in_transaction:
             context.is_disconnect = True
             context.invalidate_pool_on_disconnect = False
@@ -347,7 +335,7 @@ def _invalidate(
     record: ConnectionPoolEntry,
     error: BaseException | None,
 ) -> None:
-    raw: _Raw | None = connection.driver_connection
+    raw: driver.RawConnection | None = connection.driver_connection
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -364,7 +352,7 @@ def _invalidate(
         record.info["abandoning"] = loop.create_task(_abandon(raw, rollback))
 
 
-async def _abandon(connection: _Raw, rollback: asyncio.Task[None]) -> None:
+async def _abandon(connection: driver.RawConnection, rollback: asyncio.Task[None]) -> None:
     # A cancelled statement continues in the connection's thread, so interrupt it. An idle
     # connection has rolled back within this time. An interrupt would then hit the rollback.
     if not (await asyncio.wait([rollback], timeout=0.05))[0]:

@@ -72,10 +72,7 @@ async def _migrate_alone(settings: DatabaseSettings, options: Mapping[str, objec
 
 
 @asynccontextmanager
-async def connection_alone(
-    engine: AsyncEngine,
-    timeout: float,
-) -> AsyncGenerator[AsyncConnection]:
+async def connection_alone(engine: AsyncEngine, timeout: float) -> AsyncGenerator[AsyncConnection]:
     """Yield a connection for a migration, while no other process migrates.
 
     Raises:
