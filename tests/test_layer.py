@@ -27,8 +27,8 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 
 # Code lines by driver: neither blank, comment nor docstring. These are only ever lowered. To raise
 # one takes a decision record in docs/decisions that says what the lines buy.
-PRODUCTION = {"aiosqlite": 3095, "asyncpg": 3179, "psycopg": 3196, "asyncmy": 3088}
-TESTING = 616
+PRODUCTION = {"aiosqlite": 3068, "asyncpg": 3153, "psycopg": 3163, "asyncmy": 3062}
+TESTING = 615
 FASTAPI = 105
 REPLICAS = 80
 # Lines of a module, comments and all. A module that outgrows this has two subjects.

@@ -39,9 +39,7 @@ async def lifespan(app: FastAPI, database: Database | None = None) -> AsyncGener
 def _database(connection: HTTPConnection) -> Database:
     database: object = getattr(connection.app.state, "database", None)
     if not isinstance(database, Database):
-        raise RuntimeError(
-            "the application was not started, or does not use db.fastapi.lifespan: pass that to it"
-        )
+        raise RuntimeError("the application was not started, or does not use db.fastapi.lifespan")
     return database
 
 
@@ -98,10 +96,7 @@ _ANSWERS: dict[type[Exception], tuple[int, str]] = {
     errors.StaleRow: (409, "the resource was changed by another request: read it again"),
     errors.NotNullViolation: (422, "a required value is missing"),
     errors.CheckViolation: (422, "a value is not allowed"),
-    errors.InvalidValue: (
-        422,
-        "invalid value: wrong type, too large, or a datetime without a time zone",
-    ),
+    errors.InvalidValue: (422, "invalid value: wrong type, too large, or without a time zone"),
     errors.UnknownField: (422, "unknown field"),
     errors.NotWritable: (422, "unknown field"),
     errors.InvalidCursor: (422, "invalid cursor for these pages: begin without a cursor"),

@@ -165,7 +165,6 @@ class _Listeners:
             self._log_slow_query(context.connection, None, context.statement or "")
         # A late reply may still arrive, so drop the connection without closing it politely.
         if isinstance(context.original_exception, TimeoutError):
-            context.is_disconnect = True
             connection = context.connection.connection.driver_connection
             assert connection
             driver.hang_up(connection)
