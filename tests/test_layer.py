@@ -27,7 +27,7 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 
 # Code lines by driver: neither blank, comment nor docstring. These are only ever lowered. To raise
 # one takes a decision record in docs/decisions that says what the lines buy.
-PRODUCTION = {"aiosqlite": 3068, "asyncpg": 3153, "psycopg": 3163, "asyncmy": 3062}
+PRODUCTION = {"aiosqlite": 3058, "asyncpg": 3145, "psycopg": 3155, "asyncmy": 3054}
 TESTING = 615
 FASTAPI = 105
 REPLICAS = 80

@@ -331,9 +331,7 @@ def _check_transaction(context: ExceptionContext) -> None:
 
 
 def _invalidate(
-    connection: DBAPIConnection,
-    record: ConnectionPoolEntry,
-    error: BaseException | None,
+    connection: DBAPIConnection, record: ConnectionPoolEntry, error: BaseException | None
 ) -> None:
     raw: driver.RawConnection | None = connection.driver_connection
     try:

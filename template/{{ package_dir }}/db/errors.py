@@ -77,10 +77,7 @@ class ConstraintViolation(DataLayerError, exc.IntegrityError):
     problem = "a constraint refuses the change"
 
     def __init__(
-        self,
-        original: exc.DBAPIError,
-        constraint: str | None,
-        fields: tuple[str, ...],
+        self, original: exc.DBAPIError, constraint: str | None, fields: tuple[str, ...]
     ) -> None:
         cause = original.orig or original
         exc.IntegrityError.__init__(self, original.statement, None, cause, hide_parameters=True)

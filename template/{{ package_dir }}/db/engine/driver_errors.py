@@ -141,9 +141,7 @@ def _translate(context: ExceptionContext) -> Exception | None:
 
 
 def _by_code(
-    original: BaseException,
-    wrapped: BaseException | None,
-    table: sa.Table[Any] | None,
+    original: BaseException, wrapped: BaseException | None, table: sa.Table[Any] | None
 ) -> errors.DataLayerError | None:
     code = driver.error_code(original) or ""
     # `wrapped` decides too: some drivers use another class than IntegrityError for a violation.

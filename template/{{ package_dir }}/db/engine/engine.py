@@ -135,10 +135,7 @@ class _Listeners:
             ) from error
 
     def _ping(
-        self,
-        connection: DBAPIConnection,
-        record: ConnectionPoolEntry,
-        proxy: PoolProxiedConnection,
+        self, connection: DBAPIConnection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
     ) -> None:
         """Test the connection as pool_pre_ping does, but with one round trip and a limit of 2 s."""
         assert isinstance(connection, AdaptedConnection)
