@@ -13,14 +13,17 @@ from typing import Any
 
 from harness import DRIVERS, REPOSITORY, Project, Template, isolate_git, missing_server
 
-# By name, the answers of each: every driver with the defaults, and pairs of answers that matter to
-# each other. A choice that is in none of them is named by tests/test_samples.py.
+# By name, the answers of each: every driver with the defaults, then with the probes, and pairs of
+# answers that matter to each other. A choice that is in none of them is named by
+# tests/test_samples.py.
 SAMPLES: Mapping[str, dict[str, Any]] = {
     **{driver: {"driver": driver} for driver in DRIVERS},
+    **{f"{driver}-probes": {"driver": driver, "extras": ["probes"]} for driver in DRIVERS},
     "aiosqlite-bigint-fastapi": {
         "driver": "aiosqlite",
         "key": "bigint",
         "web": "fastapi",
+        "extras": ["probes"],
         "ci": "github",
     },
     "asyncpg-bigint-worker-statementless": {
@@ -28,6 +31,7 @@ SAMPLES: Mapping[str, dict[str, Any]] = {
         "key": "bigint",
         "pool": "worker",
         "pooler": "pgbouncer_statementless",
+        "extras": ["probes"],
     },
     "asyncpg-fastapi": {"driver": "asyncpg", "web": "fastapi", "extras": ["replicas", "probes"]},
     "psycopg-bigint-serverless-pgbouncer-fastapi": {
@@ -36,14 +40,16 @@ SAMPLES: Mapping[str, dict[str, Any]] = {
         "pool": "serverless",
         "pooler": "pgbouncer",
         "web": "fastapi",
+        "extras": ["probes"],
     },
     "asyncmy-bigint-custom-fastapi": {
         "driver": "asyncmy",
         "key": "bigint",
         "pool": "custom",
         "web": "fastapi",
+        "extras": ["probes"],
     },
-    "layer-aiosqlite": {"scope": "layer", "driver": "aiosqlite"},
+    "layer-aiosqlite": {"scope": "layer", "driver": "aiosqlite", "extras": ["probes"]},
     "layer-asyncpg": {"scope": "layer", "driver": "asyncpg", "package_dir": "libs/shop"},
 }
 

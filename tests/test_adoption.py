@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from copier import run_copy
@@ -366,8 +367,9 @@ def test_a_project_with_a_db_and_alembic_elsewhere_takes_the_layer_into_a_packag
     _write(root, CROWDED)
     with pytest.raises(ValueError, match=r"package=shop\.data and package_dir=src/shop/data") as no:
         releases.ask(root, scope="layer", package="shop")
-    answers = {
+    answers: dict[str, Any] = {
         "scope": "layer",
+        "extras": ["probes"],
         **dict(re.findall(r"(package\w*)=([\w./]*\w)", str(no.value))),
     }
     told = releases.tell(root, **answers)
@@ -383,7 +385,7 @@ def test_a_project_with_a_db_and_alembic_elsewhere_takes_the_layer_into_a_packag
     conftest = _told(told, "tests/conftest.py").replace("src/...", "src/alembic")
     project["tests/conftest.py"] = conftest + PREPARE
     project["tests/test_shop.py"] = TEST.replace("shop.db", "shop.data.db")
-    layers = ("test_guards", "test_migrations", "test_main")
+    layers = ("test_guards", "probes/test_migrations", "probes/test_main")
     files = [f"tests/db/{name}.py" for name in layers]
     project.run("pytest", "-q", "tests/test_shop.py", *files)
     # The tests have left the database of env.py alone. No DATABASE_URL leads to it.

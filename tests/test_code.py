@@ -43,7 +43,7 @@ def _label(answers: dict[str, str]) -> str:
 
 @pytest.mark.parametrize("answers", [*FORMS, *NAMED], ids=_label)
 def test_ruff_finds_nothing_to_say(render: Render, answers: dict[str, str]) -> None:
-    project = render(**answers)
+    project = render(**answers, extras=["probes"])
     project.run("ruff", "check", "--no-cache")
     project.run("ruff", "format", "--check", "--no-cache")
 
@@ -52,14 +52,14 @@ def test_ruff_finds_nothing_to_say(render: Render, answers: dict[str, str]) -> N
 def test_mypy_finds_nothing_to_say(
     render: Render, answers: dict[str, str], mypy_cache: Path
 ) -> None:
-    project = render(**answers)
+    project = render(**answers, extras=["probes"])
     project.run("mypy", "--strict", f"--cache-dir={mypy_cache}", *_code(project))
 
 
 def test_pyright_finds_nothing_to_say(template: Template, tmp_path: Path) -> None:
     # All projects in one run: it would read SQLAlchemy anew for each.
     projects = {
-        label: template.render(tmp_path / label, **answers)
+        label: template.render(tmp_path / label, **answers, extras=["probes"])
         for label, answers in zip(map(_label, FORMS), FORMS, strict=True)
     }
     settings = {

@@ -17,7 +17,7 @@ Note = Callable[[str, object], None]
 def test_no_fault_loses_or_doubles_a_unit_or_keeps_a_connection(
     render: Render, record_property: Note, driver: str, factor: int
 ) -> None:
-    met, problem = faults.meet(render(driver=driver), factor)
+    met, problem = faults.meet(render(driver=driver, extras=["probes"]), factor)
     for fault in met:
         # A list: pytest-xdist sends nothing but what is built in.
         record_property("fault", list(fault))
@@ -32,7 +32,7 @@ def test_no_fault_loses_or_doubles_a_unit_or_keeps_a_connection(
 @pytest.mark.whole
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_the_faults_are_clean_where_they_lie(render: Render, driver: str, tmp_path: Path) -> None:
-    project = render(driver=driver)
+    project = render(driver=driver, extras=["probes"])
     faults.lay(project)
     project.run("mypy", "--strict", f"--cache-dir={tmp_path}", "src", "tests")
     project.run("pyright", faults.FOLDER)

@@ -21,7 +21,7 @@ BROKEN = re.compile(r"^E +(ImportError|ModuleNotFoundError|NameError|SyntaxError
 
 def _render_all(render: Render, driver: str) -> Project:
     """Render a service with everything that can be changed."""
-    extras = ["replicas"] if driver in SERVER_DRIVERS else []
+    extras = ["replicas", "probes"] if driver in SERVER_DRIVERS else ["probes"]
     return render(driver=driver, web="fastapi", extras=extras)
 
 

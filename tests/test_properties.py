@@ -12,6 +12,6 @@ PROPERTIES = Path(__file__).parent / "rendered" / "properties.py"
 
 @pytest.mark.parametrize("driver", ["aiosqlite", "asyncpg", "psycopg"])
 def test_pages_and_bulk_writes_hold_for_any_rows(render: Render, driver: str) -> None:
-    project = render(driver=driver)
-    project["tests/db/test_properties.py"] = PROPERTIES.read_text("utf-8")
-    project.run("python", "-m", "pytest", "-q", "tests/db/test_properties.py")
+    project = render(driver=driver, extras=["probes"])
+    project["tests/db/probes/test_properties.py"] = PROPERTIES.read_text("utf-8")
+    project.run("python", "-m", "pytest", "-q", "tests/db/probes/test_properties.py")

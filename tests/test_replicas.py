@@ -29,9 +29,10 @@ asyncio.run(main())
 def test_a_replica_that_stops_fails_no_unit_that_begins_after_it(
     render: Render, driver: str
 ) -> None:
-    project = render(driver=driver, extras=["replicas"])
-    project["tests/db/test_replica_servers.py"] = (RENDERED / "replicas.py").read_text("utf-8")
-    output = project.run("python", "-m", "pytest", "-q", "-s", "tests/db/test_replica_servers.py")
+    project = render(driver=driver, extras=["replicas", "probes"])
+    file = "tests/db/probes/test_replica_servers.py"
+    project[file] = (RENDERED / "replicas.py").read_text("utf-8")
+    output = project.run("python", "-m", "pytest", "-q", "-s", file)
     for line in output.splitlines():
         if "FAULT " in line:
             print(f"{driver}: {line.partition('FAULT ')[2]}")
@@ -40,8 +41,8 @@ def test_a_replica_that_stops_fails_no_unit_that_begins_after_it(
 @pytest.mark.server
 @pytest.mark.parametrize("driver", SERVER_DRIVERS)
 def test_a_service_passes_the_layers_tests_of_replicas(render: Render, driver: str) -> None:
-    project = render(driver=driver, extras=["replicas"])
-    project.run("pytest", "-q", "tests/db/test_replicas.py")
+    project = render(driver=driver, extras=["replicas", "probes"])
+    project.run("pytest", "-q", "tests/db/probes/test_replicas.py")
 
 
 @pytest.mark.parametrize("extras", [[], ["replicas"]])

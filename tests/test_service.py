@@ -32,7 +32,13 @@ asyncio.run(main())
 
 
 # Whose tests run in every run all the same: by workers, as README.md says, or after an adoption.
-ELSEWHERE = {"asyncpg-fastapi", "asyncpg", "aiosqlite", "layer-aiosqlite", "layer-asyncpg"}
+ELSEWHERE = {
+    "asyncpg-fastapi",
+    "asyncpg-probes",
+    "aiosqlite-probes",
+    "layer-aiosqlite",
+    "layer-asyncpg",
+}
 
 # By workers that share a server, in the order of the files, and at random.
 ORDERS = {
@@ -68,7 +74,8 @@ def test_a_service_passes_its_own_tests(render: Render, answers: dict[str, Any])
 def test_its_tests_pass_in_any_order(
     render: Render, answers: dict[str, str], order: tuple[str, ...]
 ) -> None:
-    render(**answers).run("pytest", "-q", *order, TEST_DATABASE_URL="")
+    project = render(**answers, extras=["probes"])
+    project.run("pytest", "-q", *order, TEST_DATABASE_URL="")
 
 
 # With the names of the layer's probes, each found by its name.
@@ -87,9 +94,9 @@ class Book(PrimaryKey, Base):
 
 
 def test_a_project_may_name_its_models_as_the_layers_tests_name_theirs(render: Render) -> None:
-    project = render()
+    project = render(extras=["probes"])
     project["src/shop/models.py"] += NAMESAKES
-    project.run("pytest", "-q", "tests/test_models.py", "tests/db/test_cookbook.py")
+    project.run("pytest", "-q", "tests/test_models.py", "tests/db/probes/test_cookbook.py")
 
 
 @pytest.mark.server
@@ -98,7 +105,7 @@ def test_a_project_may_name_its_models_as_the_layers_tests_name_theirs(render: R
     "driver", [_either(name, name, whole=name != "aiosqlite") for name in ("aiosqlite", "asyncpg")]
 )
 def test_the_layers_own_tests_pass_when_every_seed_is_deleted(render: Render, driver: str) -> None:
-    project = render(driver=driver)
+    project = render(driver=driver, extras=["probes"])
     for path in project.tree:
         # Without a mode of its own pytest-asyncio is strict.
         if not is_ours(path):
@@ -107,9 +114,11 @@ def test_the_layers_own_tests_pass_when_every_seed_is_deleted(render: Render, dr
 
 
 def test_its_tests_leave_the_database_of_dotenv_alone(render: Render) -> None:
-    project = render()
+    project = render(extras=["probes"])
     project[".env"] = "DATABASE_NAME=elsewhere/shop.db\n"
-    project.run("pytest", "-q", "tests/db/test_main.py", "tests/db/test_migrations.py")
+    project.run(
+        "pytest", "-q", "tests/db/probes/test_main.py", "tests/db/probes/test_migrations.py"
+    )
     assert not (project.root / "elsewhere").exists()
 
 

@@ -18,8 +18,16 @@ from harness import (
 Ask = Callable[..., Answers]
 Render = Callable[..., Project]
 
-# Modules of tests/db that come with an answer.
-FOR_ANSWERS = {"test_fastapi.py", "web.py", "test_replicas.py", "replicas.py"}
+# Probes that come with another answer too.
+WEB_PROBES = ["tests/db/probes/test_fastapi.py", "tests/db/probes/web.py"]
+REPLICA_PROBES = ["tests/db/probes/replicas.py", "tests/db/probes/test_replicas.py"]
+# The layer's own tests, of which there are more with each release.
+PROBES = [
+    path.relative_to(REPOSITORY / "template").as_posix().removesuffix(".jinja")
+    for path in (REPOSITORY / "template" / "tests" / "db" / "probes").iterdir()
+    if path.is_file()
+]
+PROBES = [path for path in PROBES if path not in (*WEB_PROBES, *REPLICA_PROBES)]
 
 OURS = [
     "src/shop/db/__init__.py",
@@ -63,12 +71,11 @@ OURS = [
     "src/shop/db/testing/fixtures.py",
     "src/shop/db/testing/query_log.py",
     "src/shop/db/tls.py",
-    # The layer's own tests, of which there are more with each release.
-    *(
-        path.relative_to(REPOSITORY / "template").as_posix().removesuffix(".jinja")
-        for path in (REPOSITORY / "template" / "tests" / "db").iterdir()
-        if path.is_file() and path.name.removesuffix(".jinja") not in FOR_ANSWERS
-    ),
+    "tests/db/__init__.py",
+    "tests/db/conftest.py",
+    "tests/db/ruff.toml",
+    "tests/db/test_guards.py",
+    "tests/db/test_requirements.py",
 ]
 
 THEIRS = [
@@ -95,12 +102,8 @@ THEIRS = [
 # For a database that has a server: where the tests find one, and one for development.
 SERVER = ["compose.yaml", "src/shop/db/testing/servers.py"]
 
-# For FastAPI: the layer's module and its tests; the API, and its tests.
-WEB_OURS = [
-    "src/shop/db/fastapi.py",
-    "tests/db/test_fastapi.py",
-    "tests/db/web.py",
-]
+# For FastAPI: the layer's module; the API, and its tests.
+WEB_OURS = ["src/shop/db/fastapi.py"]
 WEB_THEIRS = [
     "src/shop/api.py",
     "src/shop/app.py",
@@ -112,11 +115,7 @@ WEB_THEIRS = [
 ]
 
 # For replicas.
-REPLICAS = [
-    "src/shop/db/replicas.py",
-    "tests/db/replicas.py",
-    "tests/db/test_replicas.py",
-]
+REPLICAS = ["src/shop/db/replicas.py"]
 
 # What a project that exists is given too, where it has none.
 WITH_A_LAYER = [
@@ -158,6 +157,22 @@ def test_a_service_with_an_api(render: Render) -> None:
 def test_a_service_with_replicas(render: Render, driver: str) -> None:
     project = render(driver=driver, extras=["replicas"])
     assert project.tree == sorted([ANSWERS, *OURS, *THEIRS, *SERVER, *REPLICAS])
+
+
+def test_a_service_with_the_probes(render: Render) -> None:
+    assert render(extras=["probes"]).tree == sorted([ANSWERS, *OURS, *THEIRS, *PROBES])
+
+
+def test_a_service_with_an_api_and_the_probes(render: Render) -> None:
+    added = [*WEB_OURS, *WEB_THEIRS, *PROBES, *WEB_PROBES]
+    project = render(web="fastapi", extras=["probes"])
+    assert project.tree == sorted([ANSWERS, *OURS, *THEIRS, *added])
+
+
+def test_a_service_with_replicas_and_the_probes(render: Render) -> None:
+    added = [*SERVER, *REPLICAS, *PROBES, *REPLICA_PROBES]
+    project = render(driver="asyncpg", extras=["replicas", "probes"])
+    assert project.tree == sorted([ANSWERS, *OURS, *THEIRS, *added])
 
 
 def test_a_layer_for_an_api_gets_the_layers_part_alone(render: Render) -> None:

@@ -1,14 +1,9 @@
-"""The fixtures of the layer's tests: as the project's, on a database with the probes' tables."""
-
-from collections.abc import AsyncGenerator
-from uuid import uuid4
+"""The fixtures of the layer's tests, whatever the project has under these names."""
 
 import pytest
-import pytest_asyncio
 import sqlalchemy as sa
 
-from . import db, testing
-from .models import ProbeBase
+from . import testing
 
 # The project may have others of these names, for its own tests.
 database = testing.database
@@ -28,12 +23,3 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(autouse=True)
 def _in_the_loop_of_the_database(database_server: sa.URL) -> None:
     """Have each test of the layer run in the session's event loop, whatever the settings say."""
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def database_template(database_server: sa.URL) -> AsyncGenerator[str]:
-    name = f"template_{uuid4().hex}"
-    async with testing.temporary_database(database_server, name=name) as settings:
-        async with db.Database(settings) as database, database.engine.begin() as connection:
-            await connection.run_sync(ProbeBase.metadata.create_all)
-        yield name
