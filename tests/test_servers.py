@@ -111,7 +111,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         monkeypatch.setenv("TMPDIR", str(folder / "tmp"))
         (folder / "runner.py").write_text(RUNNER)
         copy = folder / "servers.py"
-        shutil.copy(TEMPLATE / "{{ package_dir }}" / "db" / "servers.py", copy)
+        shutil.copy(TEMPLATE / "{{ package_dir }}" / "db" / "testing" / "servers.py", copy)
         servers = load_servers(copy)
         yield Place(folder, servers, server_program(servers, "postgresql"))
 

@@ -17,7 +17,8 @@ SCRIPT = """
 import asyncio, dataclasses, json, sys
 
 import sqlalchemy as sa
-from shop.db import Database, DataLayerError, DatabaseSettings, dialect, servers
+from shop.db import Database, DataLayerError, DatabaseSettings
+from shop.db.testing import databases, servers
 from shop.db.settings import DRIVER
 
 FOLDER, OPTIONS, USER, DATABASE, QUERY = sys.argv[1:6]
@@ -55,7 +56,7 @@ async def main(port, cases):
 
 
 # The embedded server is built without TLS.
-program = servers.ServerProgram(**{**dialect._SERVER, "embedded": None})
+program = dataclasses.replace(databases._SERVER, embedded=None)
 with servers.start(program) as (_, port):
     told = asyncio.run(main(port, {"a server without it": {"tls": "require"}}))
 program = dataclasses.replace(program, serve=(*program.serve, *json.loads(OPTIONS)))

@@ -10,10 +10,11 @@ Render = Callable[..., Project]
 
 # Runs in a rendered project: a server that listens on a socket too, and ways to name it.
 SCRIPT = """
-import asyncio, json
+import asyncio, dataclasses, json
 
 import sqlalchemy as sa
-from shop.db import Database, DatabaseSettings, dialect, servers
+from shop.db import Database, DatabaseSettings
+from shop.db.testing import databases, servers
 
 SETTINGS = ("search_path", "statement_timeout", "application_name", "unix_socket_directories")
 
@@ -52,8 +53,8 @@ async def main(port):
 
 
 own = "-cunix_socket_directories={directory}"
-serve = tuple(own if x.startswith("-cunix") else x for x in dialect._SERVER["serve"])
-program = servers.ServerProgram(**{**dialect._SERVER, "serve": serve})
+serve = tuple(own if x.startswith("-cunix") else x for x in databases._SERVER.serve)
+program = dataclasses.replace(databases._SERVER, serve=serve)
 with servers.start(program) as (_, port):
     told = asyncio.run(main(port))
 print(json.dumps(told))
