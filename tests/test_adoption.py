@@ -41,12 +41,12 @@ TEST = """
 import asyncio
 
 from shop.db import Repository
-from shop.db.testing import Make
 from shop.models import Customer, Order
 
 
-async def test_an_order_is_found(session, make: Make) -> None:
-    order = await make(Order)
+async def test_an_order_is_found(session) -> None:
+    customer = await Repository[Customer](session).create()
+    order = await Repository[Order](session).create(customer_id=customer.id)
     assert await Repository[Order](session).find() == [order]
     assert await Repository[Customer](session).count() == 1
 
@@ -85,16 +85,11 @@ def session() -> str:
 @pytest.fixture
 def database() -> str:
     return "theirs"
-
-
-@pytest.fixture
-def make() -> str:
-    return "theirs"
 """
 
 APP_TEST = """
-def test_the_app_is_as_it_was(client, session, database, make) -> None:
-    assert {session, database, make} == {"theirs"}
+def test_the_app_is_as_it_was(client, session, database) -> None:
+    assert {session, database} == {"theirs"}
     assert client.get("/").json() == "theirs"
 """
 
@@ -294,8 +289,8 @@ def releases(template: Template) -> Template:
     def change(repository: Path) -> None:
         layer = repository / "template/{{ package_dir }}/db"
         (layer / "outbox.py").write_text('"""A pattern that is new."""\n')
-        text = (layer / "engine.py").read_text("utf-8")
-        (layer / "engine.py").write_text(text + "# Last of all.\n", "utf-8")
+        text = (layer / "engine/engine.py").read_text("utf-8")
+        (layer / "engine/engine.py").write_text(text + "# Last of all.\n", "utf-8")
 
     return template.release(NEXT, change)
 
@@ -328,7 +323,7 @@ def test_a_project_adopts_the_layer(releases: Template, tmp_path: Path, kind: Ki
     project.update()
     assert project.conflicts == []
     assert f"{kind.package_dir}/db/outbox.py" in project.tree
-    assert project[f"{kind.package_dir}/db/engine.py"].endswith("# Last of all.\n")
+    assert project[f"{kind.package_dir}/db/engine/engine.py"].endswith("# Last of all.\n")
     after = project.contents()
     theirs = [path for path in before if not is_ours(path) and not path.startswith(".copier")]
     assert {path: after[path] for path in theirs} == {path: before[path] for path in theirs}
@@ -342,7 +337,7 @@ def test_tests_migrate_no_database_that_an_env_of_theirs_leads_to(
     _model(project, kind, index=", index=True")
     project[kind.env] = THEIR_ENV
     # They have a session of their own.
-    project["tests/test_shop.py"] = TEST.replace("session, make: Make", "fresh_database")
+    project["tests/test_shop.py"] = TEST.replace("(session)", "(fresh_database)", 1)
     said = project.fail("pytest", "-q", "tests/test_shop.py")
     assert "for the tests env.py would migrate sqlite:///production.db: have it call" in said
     with sqlite3.connect(project.root / "production.db") as connection:

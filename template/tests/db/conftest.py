@@ -11,7 +11,6 @@ fresh_database = testing.fresh_database
 committed = testing.committed
 session = testing.session
 query_log = testing.query_log
-make = testing.make
 
 
 def pytest_configure(config: pytest.Config) -> None:

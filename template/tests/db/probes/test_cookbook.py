@@ -5,13 +5,21 @@ To be read and copied from. `session` stands for the session of your own unit of
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
+from polyfactory.factories.sqlalchemy_factory import (
+    SQLAlchemyFactory,
+    SQLAlchemyPersistenceMethod,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import (
+    DeclarativeBase,
     Mapped,
+    RelationshipDirection,
     Session,
     contains_eager,
     joinedload,
@@ -439,3 +447,67 @@ async def test_call_code_that_knows_no_async(session: AsyncSession) -> None:
 
     await shelf(session)
     assert await session.run_sync(count) == 3
+
+
+# ------------------------------------------------------------------------------- tests
+
+
+M = TypeVar("M", bound=DeclarativeBase)
+
+
+class RowFactory(SQLAlchemyFactory[M]):
+    """Rows for tests: a test states what matters to it, and chance fills in what else is needed."""
+
+    __is_base_factory__ = True
+    # The test rolls back.
+    __persistence_method__ = SQLAlchemyPersistenceMethod.FLUSH
+    __set_foreign_keys__ = False
+    __set_relationships__ = False
+
+    @classmethod
+    def should_column_be_set(cls, column: Any) -> bool:
+        # The model and the database fill in the others.
+        filled = (column.default, column.server_default, column.computed, column.identity)
+        counted = column.table.autoincrement_column is column
+        optional = column.nullable or counted or any(each is not None for each in filled)
+        return not optional and super().should_column_be_set(column)
+
+    @classmethod
+    def get_provider_map(cls) -> dict[Any, Any]:
+        cents = cls.__random__.randrange
+        return {
+            **super().get_provider_map(),
+            datetime: lambda: datetime.now(UTC),
+            Decimal: lambda: Decimal(cents(10_000)) / 100,
+        }
+
+    @classmethod
+    async def create_async(cls, **values: Any) -> M:
+        """Create a row, and before it the rows that it has to refer to."""
+        for parent in sa.inspect(cls.__model__).relationships:
+            columns = parent.local_columns
+            stated = not values.keys().isdisjoint({parent.key, *(each.key for each in columns)})
+            optional = any(column.nullable for column in columns)
+            if parent.direction is RelationshipDirection.MANYTOONE and not stated and not optional:
+                factory = RowFactory.create_factory(parent.mapper.class_)
+                values[parent.key] = await factory.create_async()
+        return await super().create_async(**values)
+
+
+class BookFactory(RowFactory[Book]): ...
+
+
+async def test_create_rows_of_which_a_test_states_only_what_matters(
+    session: AsyncSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In a project of your own an autouse fixture does this.
+    monkeypatch.setattr(RowFactory, "__async_session__", session)
+    book = await BookFactory.create_async(pages=12)
+    assert book.pages == 12
+    assert book.title
+    # The author was created too, or is the one that the test states.
+    author = await session.get_one(Author, book.author_id)
+    second = await BookFactory.create_async(author=author)
+    assert second.author_id == author.id
+    assert second.title != book.title
+    assert await db.Repository[Author](session).count() == 1

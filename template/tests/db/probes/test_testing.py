@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import db, testing
-from .models import Author, Book, Person, Placement, Student, Visit
+from .models import Author, Book, Placement
 
 
 async def _emails(database: db.Database) -> list[str]:
@@ -89,36 +89,6 @@ async def test_statements_of_a_fresh_database_are_counted(
 ) -> None:
     with query_log.expect(1):
         await _emails(fresh_database)
-
-
-async def test_a_row_is_made_with_all_that_it_takes(make: testing.Make) -> None:
-    book = await make(Book, pages=12)
-    assert book.pages == 12
-    assert book.title
-    assert book.author_id
-    other = await make(Book)
-    assert (other.author_id, other.title) != (book.author_id, book.title)
-
-
-async def test_a_row_is_made_for_another(make: testing.Make, session: AsyncSession) -> None:
-    author = await make(Author)
-    assert (await make(Book, author=author)).author_id == author.id
-    assert (await make(Book, author_id=author.id)).author_id == author.id
-    assert await session.scalar(sa.select(sa.func.count(Author.id))) == 1
-
-
-async def test_a_row_is_made_of_any_mapping(make: testing.Make) -> None:
-    student = await make(Student, password="secret")
-    assert (student.kind, student.password) == ("student", "hash of secret")
-    assert student.sleeps.total_seconds() > 0
-    assert (await make(Person)).name != student.name
-
-
-async def test_a_row_is_made_for_one_whose_key_has_several_columns(make: testing.Make) -> None:
-    await make(Placement)
-    visit = await make(Visit)
-    placement = await make(Placement, visits=[visit])
-    assert (visit.shelf, visit.place) == (placement.shelf, placement.place)
 
 
 @pytest.mark.asyncio(loop_scope="function")

@@ -1,7 +1,6 @@
 """Tests on the real database: a pytest plugin, named in tests/conftest.py."""
 
 from .event_loop import pytest_fixture_setup, pytest_pycollect_makeitem, pytest_runtest_setup
-from .factory import Make
 from .fixtures import (
     committed,
     database,
@@ -11,7 +10,6 @@ from .fixtures import (
     database_template,
     fresh_database,
     guards_accept,
-    make,
     migrate_to_head,
     prepare_database,
     pytest_configure_node,
@@ -23,7 +21,6 @@ from .fixtures import (
 from .query_log import QueryLog
 
 __all__ = [
-    "Make",
     "QueryLog",
     "committed",
     "database",
@@ -33,7 +30,6 @@ __all__ = [
     "database_template",
     "fresh_database",
     "guards_accept",
-    "make",
     "migrate_to_head",
     "prepare_database",
     "pytest_configure_node",

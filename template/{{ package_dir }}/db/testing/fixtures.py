@@ -21,7 +21,6 @@ from ..models import metadata
 from ..session import Callback, JoinMode, Slots, create_session
 from ..settings import DatabaseSettings
 from .databases import create_database, drop_database, temporary_server
-from .factory import Make
 from .query_log import QueryLog
 
 Share = Callable[[str], Awaitable[Database]]
@@ -268,9 +267,3 @@ def query_log() -> Generator[QueryLog]:
     event.listen(sa.Engine, "before_cursor_execute", log.note)
     yield log
     event.remove(sa.Engine, "before_cursor_execute", log.note)
-
-
-@pytest.fixture
-def make(session: AsyncSession) -> Make:
-    """`await make(Post, title="First")`: a row for a test, with all that it takes."""
-    return Make(session)
