@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from harness import DRIVERS, PROGRAMS, SERVER_DRIVERS, Project, is_ours
@@ -161,13 +162,16 @@ def _listens(port: int) -> bool:
 def test_its_migrations_make_what_its_models_say_and_can_be_undone(
     render: Render, driver: str
 ) -> None:
-    render(driver=driver).run_on_a_database(
+    said = render(driver=driver).run_on_a_database(
         "alembic upgrade head",
         "alembic check",
         "alembic downgrade base",
         # A table that was left behind would be in the way.
         "alembic upgrade head",
+        "python -m shop.db doctor",
     )
+    assert "\nok     migrations: at 0001, the newest revision\n" in said
+    assert "\nok     connections: " in said
 
 
 def test_the_three_commands_of_the_readme_work(render: Render, tmp_path: Path) -> None:
@@ -196,6 +200,33 @@ def test_the_three_commands_of_the_readme_work(render: Render, tmp_path: Path) -
         )
         assert done.returncode == 0, f"uv {command}:\n{done.stdout}"
     assert (project.root / "shop.db").is_file()
+
+
+# Imports every module of a wheel.
+IMPORT_ALL = """
+import importlib, pkgutil, shop
+
+for module in pkgutil.walk_packages(shop.__path__, "shop."):
+    if not module.name.endswith(".__main__"):
+        importlib.import_module(module.name)
+print(shop.__file__)
+"""
+
+
+def test_a_wheel_leaves_the_fixtures_out_and_works_without_them(
+    render: Render, tmp_path: Path
+) -> None:
+    project, built, installed = render(web="fastapi"), tmp_path / "built", tmp_path / "installed"
+    project.run("uv", "build", "--quiet", "--wheel", "--out-dir", str(built))
+    (wheel,) = built.glob("*.whl")
+    with ZipFile(wheel) as archive:
+        archive.extractall(installed)
+        names = {name for name in archive.namelist() if name.startswith("shop/")}
+    modules = {path.removeprefix("src/") for path in project.tree if path.startswith("src/shop/")}
+    assert names == {path for path in modules if not path.startswith("shop/db/testing/")}
+    assert "shop/db/testing/__init__.py" in modules
+    said = project.run("python", "-c", IMPORT_ALL, PYTHONPATH=str(installed))
+    assert said == f"{installed}/shop/__init__.py\n"
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
