@@ -33,6 +33,7 @@ OURS = [
     "src/shop/db/__init__.py",
     "src/shop/db/__main__.py",
     "src/shop/db/database.py",
+    "src/shop/db/doctor.py",
     "src/shop/db/engine/__init__.py",
     "src/shop/db/engine/dialect.py",
     "src/shop/db/engine/driver.py",
@@ -67,15 +68,15 @@ OURS = [
     "src/shop/db/testing/__init__.py",
     "src/shop/db/testing/databases.py",
     "src/shop/db/testing/event_loop.py",
-    "src/shop/db/testing/factory.py",
     "src/shop/db/testing/fixtures.py",
     "src/shop/db/testing/query_log.py",
     "src/shop/db/tls.py",
+    "src/shop/db/versions.py",
     "tests/db/__init__.py",
     "tests/db/conftest.py",
     "tests/db/ruff.toml",
     "tests/db/test_guards.py",
-    "tests/db/test_requirements.py",
+    "tests/db/test_smoke.py",
 ]
 
 THEIRS = [
