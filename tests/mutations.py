@@ -71,18 +71,6 @@ MUTATIONS = [
         "tests/db/probes/test_testing.py::test_statements_of_a_fresh_database_are_counted",
     ),
     Mutation(
-        "src/shop/db/testing/factory.py",
-        "return attribute.local_columns if refers else ()\n",
-        "return ()\n",
-        "tests/db/probes/test_testing.py::test_a_row_is_made_for_another",
-    ),
-    Mutation(
-        "src/shop/db/testing/factory.py",
-        "        for key in column.foreign_keys:\n",
-        "        for key in ():\n",
-        "tests/db/probes/test_testing.py::test_a_row_is_made_with_all_that_it_takes",
-    ),
-    Mutation(
         "src/shop/db/testing/fixtures.py",
         "            deliver=self._note_callbacks,\n",
         "",
@@ -681,11 +669,90 @@ MUTATIONS = [
         "tests/db/probes/test_dialect.py::test_an_error_names_the_constraint_and_its_fields_but_no_value",
         "psycopg",
     ),
+    # The doctor.
+    *(
+        Mutation("src/shop/db/doctor.py", old, new, f"tests/db/probes/test_main.py::{test}", driver)
+        for old, new, test, driver in (
+            (
+                'if checks[-1].status == "failed":',
+                "if not checks:",
+                "test_doctor_checks_what_it_can_without_a_database",
+                "asyncpg",
+            ),
+            (
+                '" ".join(str(error).split())',
+                "str(error)",
+                "test_ping_says_what_is_wrong_and_what_to_try",
+                "psycopg",
+            ),
+            (
+                "limit is None or need <= limit",
+                "limit is None or need",
+                "test_doctor_counts_the_connections_that_all_processes_may_open",
+                "asyncpg",
+            ),
+            *(
+                (
+                    old,
+                    new,
+                    "test_doctor_compares_each_package_with_its_oldest_and_its_newest_version",
+                    "aiosqlite",
+                )
+                for old, new in (
+                    ("_numbers(installed) < _numbers(oldest)", "not _numbers(installed)"),
+                    ("_numbers(installed) > _numbers(tested)", "not _numbers(installed)"),
+                    ("            continue\n", "            return Check(name, 'failed', '')\n"),
+                )
+            ),
+        )
+    ),
+    *(
+        Mutation(
+            "src/shop/db/doctor.py",
+            old,
+            new,
+            f"tests/db/probes/test_migrations.py::test_doctor_{test}",
+        )
+        for old, new, test in (
+            (
+                "if current == newest:",
+                "if newest:",
+                "compares_the_database_with_the_newest_revision",
+            ),
+            (
+                "dont_mutate=True",
+                "dont_mutate=False",
+                "compares_the_database_with_the_newest_revision",
+            ),
+            (
+                "            script.run_env()\n",
+                "            read(None, MigrationContext.configure(connection))\n",
+                "compares_the_database_with_the_newest_revision",
+            ),
+            (
+                '        del config.attributes["connection"]\n',
+                "        pass\n",
+                "compares_the_database_with_the_newest_revision",
+            ),
+            (
+                '{error}".partition("\\n")[0]',
+                '{error}"',
+                "says_in_a_line_why_env_fails",
+            ),
+        )
+    ),
     Mutation(
-        "pyproject.toml",
-        '"alembic>=1.18"',
-        '"alembic>=1.13"',
-        "tests/db/test_requirements.py::test_what_the_project_asks_for_is_new_enough",
+        "src/shop/db/doctor.py",
+        "error if isinstance(error, TimeoutError) else error.__cause__ or error",
+        "error.__cause__ or error",
+        "tests/db/probes/test_main.py::test_ping_says_what_to_try_where_the_server_is_silent",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/__main__.py",
+        "return 0 if ok else 1",
+        "return 0",
+        "tests/db/probes/test_main.py::test_a_setting_that_is_wrong_is_named_without_its_value",
     ),
     # The way to the server.
     Mutation(
@@ -888,15 +955,15 @@ MUTATIONS = [
         "asyncpg",
     ),
     Mutation(
-        "src/shop/db/__main__.py",
-        "missing := dialect.missing(settings.url):\n        return report",
-        "missing := None:\n        return report",
+        "src/shop/db/doctor.py",
+        "missing := dialect.missing(settings.url):\n",
+        "missing := None:\n",
         "tests/db/probes/test_main.py::test_a_file_that_is_not_there_is_not_made",
     ),
     Mutation(
         "src/shop/db/__main__.py",
-        "missing := dialect.missing(settings.url):\n        # Who",
-        "missing := None:\n        # Who",
+        "missing := dialect.missing(settings.url):\n",
+        "missing := None:\n",
         "tests/db/probes/test_main.py::test_a_file_that_is_not_there_is_not_waited_for",
     ),
     Mutation(
@@ -954,7 +1021,7 @@ MUTATIONS = [
         "tests/db/probes/test_settings.py::test_a_url_that_names_the_same_user_takes_the_password_too",
     ),
     Mutation(
-        "src/shop/db/__main__.py",
+        "src/shop/db/doctor.py",
         "database.engine.execution_options(**dialect.AUTOCOMMIT).connect()",
         "database.engine.connect()",
         "tests/db/probes/test_main.py::test_ping_does_not_wait_for_whoever_writes",
@@ -974,7 +1041,7 @@ MUTATIONS = [
         )
     ),
     Mutation(
-        "src/shop/db/__main__.py",
+        "src/shop/db/doctor.py",
         "min(settings.lock_timeout, deadline)",
         "settings.lock_timeout",
         "tests/db/probes/test_main.py::test_ping_is_over_in_time_while_the_whole_file_is_locked",
@@ -1795,19 +1862,6 @@ MUTATIONS = [
         "            if len(rows) < size:\n                return\n",
         "tests/db/probes/test_pages.py::test_rows_that_a_join_finds_twice_come_once",
     ),
-    *(
-        Mutation(
-            "src/shop/db/testing/factory.py",
-            old,
-            new,
-            "tests/db/probes/test_testing.py::test_a_row_is_made_for_one_whose_key_has_several_columns",
-        )
-        for old, new in (
-            ("if key.constraint not in parents:", "if key is not parents:"),
-            ("isinstance(kind, sa.Interval | ExactDecimal)", "isinstance(kind, sa.Interval)"),
-            ("local_columns if refers else", "local_columns if attribute else"),
-        )
-    ),
     Mutation(
         "src/shop/db/engine/driver_errors.py",
         "(OverflowError, UnicodeEncodeError, TypeError)",
@@ -1850,17 +1904,5 @@ MUTATIONS = [
         "        if isinstance(on, str):\n",
         "        if isinstance(on, int):\n",
         "tests/db/probes/test_bulk.py::test_the_names_of_a_constraint_are_no_text",
-    ),
-    Mutation(
-        "src/shop/db/testing/factory.py",
-        "row = model(**made | values)",
-        "row = model(**values | made)",
-        "tests/db/probes/test_testing.py::test_a_row_is_made_of_any_mapping",
-    ),
-    Mutation(
-        "src/shop/db/testing/factory.py",
-        " and not isinstance(kind, sa.Interval | ExactDecimal)",
-        " and not isinstance(kind, ExactDecimal)",
-        "tests/db/probes/test_testing.py::test_a_row_is_made_of_any_mapping",
     ),
 ]

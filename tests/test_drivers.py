@@ -1,6 +1,7 @@
 """A driver is a row of a table and a module, and nothing else: held here, with one made up."""
 
 import ast
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,10 +51,15 @@ def gaps(repository: Path) -> list[str]:
             for name, what in everything.items()
             if offered.get(name) != what
         ]
-    databases = tables["databases"]["default"]
+    databases, tested = tables["databases"]["default"], tables["tested"]["default"]
     for name, row in tables["drivers"]["default"].items():
         lacking = {"database", "choice", "requirements"} - row.keys()
         found += [f"write `{field}` in the row {name} of copier.yml" for field in sorted(lacking)]
+        packages = {re.split(r"[^a-z-]", x)[0] for x in row.get("requirements", [])}
+        found += [
+            f"write the version of {package} that was tested in the table `tested` of copier.yml"
+            for package in sorted(packages - tested.keys())
+        ]
         if row.get("database") not in databases:
             found.append(f"the row {name} names no database of the table: {row.get('database')}")
     return found
@@ -65,15 +71,13 @@ def test_every_row_has_its_module_and_every_module_all_that_its_neighbours_offer
     assert gaps(template.repository) == []
 
 
-def test_only_four_modules_and_the_server_tell_the_drivers_apart(render: Render) -> None:
+def test_only_five_modules_and_the_server_tell_the_drivers_apart(render: Render) -> None:
     layers = [
         {path: text for path, text in render(driver=driver).contents().items() if is_ours(path)}
         for driver in DRIVERS
     ]
     paths = {path for layer in layers for path in layer}
     different = {path for path in paths if len({layer.get(path) for layer in layers}) > 1}
-    # What is needed is told to the project's owners, driver and all.
-    different -= {"tests/db/test_requirements.py"}
     assert different == {
         f"src/shop/db/{name}.py"
         for name in (
@@ -82,6 +86,7 @@ def test_only_four_modules_and_the_server_tell_the_drivers_apart(render: Render)
             "settings",
             "testing/databases",
             "testing/servers",
+            "versions",
         )
     }
 

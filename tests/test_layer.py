@@ -15,13 +15,13 @@ LAYER = Path("src/shop/db")
 
 # Each group imports from the groups above it, and within itself.
 ORDER = (
-    {"settings", "errors", "tls"},
+    {"settings", "errors", "tls", "versions"},
     {"engine"},
     {"models"},
     {"session"},
     {"repository"},
     {"database"},
-    {"migrate", "fastapi", "replicas", "testing", "__main__"},
+    {"migrate", "fastapi", "replicas", "testing", "doctor", "__main__"},
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

@@ -100,7 +100,9 @@ def test_the_answers_that_the_workflow_of_a_service_needs_are_pinned(template: T
 
 
 def test_every_recipe_that_is_named_is_in_the_cookbook() -> None:
-    cookbook = (REPOSITORY / "template" / "tests" / "db" / "test_cookbook.py").read_text("utf-8")
+    cookbook = (REPOSITORY / "template" / "tests" / "db" / "probes" / "test_cookbook.py").read_text(
+        "utf-8"
+    )
     written = set(re.findall(r"^async def (test_\w+)", cookbook, re.M))
     named = set(
         re.findall(r"`(test_\w+)`", (REPOSITORY / "docs" / "patterns.md").read_text("utf-8"))

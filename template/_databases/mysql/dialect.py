@@ -62,7 +62,7 @@ ADVICE = {
     "1045": "correct the user or the password in DATABASE_URL or DATABASE_PASSWORD",
     "1044": "grant the user the rights to this database",
     "1049": "create the database, or correct its name in DATABASE_URL",
-    "1040": "run `budget`: the processes need more connections than the server allows",
+    "1040": "run `doctor`: the processes need more connections than the server allows",
     "2003": "start the server, or correct the host and port in DATABASE_URL",
 }
 

@@ -62,7 +62,7 @@ ADVICE = {
     "28P01": "correct the user or the password in DATABASE_URL or DATABASE_PASSWORD",
     "28000": "allow the user in the server's pg_hba.conf, or set DATABASE_TLS=require",
     "3D000": "create the database, or correct its name in DATABASE_URL",
-    "53300": "run `budget`: the processes need more connections than the server allows",
+    "53300": "run `doctor`: the processes need more connections than the server allows",
     "57P03": "wait: the server is starting up or shutting down",
 }
 

@@ -1,4 +1,4 @@
-"""The command `python -m <package>.db`: what it says, and how it ends."""
+"""The command `python -m <package>.db`: its output and its exit status."""
 
 import asyncio
 import importlib
@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from . import db, dialect
+from . import db, dialect, doctor
+from .proxy import proxy
 
 module = importlib.import_module(f"{db.__name__}.__main__")
 
@@ -46,6 +47,7 @@ def command(
     fresh_database: db.Database,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> Command:
     # Its parts would lead elsewhere.
     for part in ("HOST", "PORT", "USER", "PASSWORD", "NAME"):
@@ -53,6 +55,8 @@ def command(
     monkeypatch.setitem(db.DatabaseSettings.model_config, "env_file", None)
     url = fresh_database.settings.url.render_as_string(hide_password=False)
     monkeypatch.setenv("DATABASE_URL", url)
+    # The project's migrations are not those of this database.
+    monkeypatch.setenv("ALEMBIC_CONFIG", str(tmp_path / "alembic.ini"))
     return Command(monkeypatch, capsys)
 
 
@@ -67,6 +71,7 @@ def unreachable(database: db.Database) -> str:
 async def test_ping_says_where_the_database_is_and_that_it_answers(command: Command) -> None:
     done = await command("ping")
     assert (done.status, done.err) == (0, "")
+    assert done.out.startswith("ok     database: ")
     assert ": answers, in " in done.out
 
 
@@ -84,8 +89,8 @@ def is_there(file: Path) -> bool:
 
 async def test_a_file_that_is_not_there_is_not_made(command: Command, new_file: Path) -> None:
     done = await command("ping", name=new_file)
-    assert (done.status, done.out) == (1, "")
-    assert "the file does not exist yet: `alembic upgrade head` creates it" in done.err
+    assert done.status == 1
+    assert "the file does not exist yet: `alembic upgrade head` creates it" in done.out
     assert not is_there(new_file.parent)
 
 
@@ -142,17 +147,31 @@ async def test_ping_says_what_is_wrong_and_what_to_try(
     command: Command, fresh_database: db.Database
 ) -> None:
     done = await command("ping", url=unreachable(fresh_database), connect_timeout=2)
-    assert (done.status, done.out) == (1, "")
-    assert done.err.startswith("error: cannot connect: ")
-    assert "\ntry: " in done.err
-    assert "hidden" not in done.err
+    assert (done.status, done.err) == (1, "")
+    problem, advice = done.out.splitlines()
+    assert problem.startswith("failed database: cannot connect: ")
+    assert advice.startswith("       try: ")
+    assert "hidden" not in done.out
+
+
+async def test_ping_says_what_to_try_where_the_server_is_silent(
+    command: Command, fresh_database: db.Database
+) -> None:
+    if not fresh_database.settings.url.host:
+        pytest.skip("there is no network between this and a file")
+    async with proxy(fresh_database.settings.url) as (network, url):
+        network.silence()
+        address = url.render_as_string(hide_password=False)
+        done = await command("ping", "--deadline=0.5", url=address, connect_timeout=9)
+    assert done.out.startswith("failed database: no answer within 0.5 s\n")
+    assert "try: check firewalls, and the host and the port in DATABASE_URL" in done.out
 
 
 async def test_a_setting_that_is_wrong_is_named_without_its_value(command: Command) -> None:
     done = await command("ping", url="nothing://hidden@anywhere")
     assert done.status == 1
-    assert done.err.startswith("error: DATABASE_URL: ")
-    assert "hidden" not in done.err
+    assert done.out.startswith("failed settings: DATABASE_URL: ")
+    assert "hidden" not in done.out
 
 
 async def test_wait_gives_up_at_its_deadline_and_says_why_it_waits(
@@ -163,29 +182,80 @@ async def test_wait_gives_up_at_its_deadline_and_says_why_it_waits(
     assert done.status == 1
     assert done.err.startswith("waiting up to 1 s more: cannot connect: ")
     assert done.err.count("waiting") == 1
-    assert "\nerror: " in done.err
+    assert done.out.startswith("failed database: cannot connect: ")
 
 
 async def test_wait_ends_as_soon_as_the_database_answers(command: Command) -> None:
     assert (await command("wait")).status == 0
 
 
-async def test_budget_counts_what_all_processes_may_open(
+async def test_doctor_has_a_line_for_each_check(command: Command, tmp_path: Path) -> None:
+    done = await command("doctor", processes=1, pool_size=1, max_overflow=0, pooler="none")
+    assert (done.status, done.err) == (0, "")
+    lines = [line.split(":")[0] for line in done.out.splitlines()]
+    packages, *others = lines
+    assert packages in ("ok     packages", "note   packages")
+    assert others == [
+        "ok     database",
+        "note   migrations",
+        # The advice to the note.
+        "       try",
+        "ok     connections",
+    ]
+    assert f"not checked, because {tmp_path}/alembic.ini has no section [alembic]" in done.out
+
+
+async def test_doctor_checks_what_it_can_without_a_database(
+    command: Command, fresh_database: db.Database
+) -> None:
+    done = await command("doctor", url=unreachable(fresh_database), connect_timeout=2)
+    assert (done.status, done.err) == (1, "")
+    assert " packages: " in done.out
+    assert "\nfailed database: cannot connect: " in done.out
+    for name in ("migrations", "connections"):
+        assert f"\nnote   {name}: not checked, because the database does not answer" in done.out
+
+
+async def test_doctor_counts_the_connections_that_all_processes_may_open(
     command: Command, fresh_database: db.Database
 ) -> None:
     async with fresh_database.engine.connect() as connection:
         limit = await dialect.connection_limit(connection)
-    sizes = {"pool_size": 2, "max_overflow": 1, "pooler": "none"}
-    done = await command("budget", "--json", processes=1, **sizes)
-    assert done.status == 0
-    assert json.loads(done.out) | {"need": 3, "limit": limit, "ok": True} == json.loads(done.out)
-    done = await command("budget", processes=100_000, **sizes)
+    sizes = {"pool_size": 2, "max_overflow": 1}
+    done = await command("doctor", "--json", processes=1, pooler="none", **sizes)
+    total = "1 processes x (2 + 1) connections = 3"
+    report = json.loads(done.out)
+    (check,) = [check for check in report["checks"] if check["name"] == "connections"]
+    assert report["ok"] is True
+    assert check["status"] == "ok"
+    assert check["message"] == f"{total}; the database allows {limit or 'any number'}"
+    done = await command("doctor", processes=100_000)
     if limit is None:
-        assert done.out.endswith("has no limit on connections\n")
+        assert done.out.endswith("= 300000; the database allows any number\n")
     else:
         assert done.status == 1
-        total = "100000 processes x (2 + 1) connections = 300000"
-        assert f"{total}, more than the {limit} that the server has for them" in done.err
+        assert f"connections = 300000; the database allows only {limit}\n" in done.out
+        assert "try: lower DATABASE_POOL_SIZE or " in done.out
+
+
+@pytest.mark.parametrize(
+    ("requirement", "tested", "status", "message"),
+    [
+        ("sqlalchemy[asyncio]>=2.1", "999.0", "ok", "new enough, and none newer than "),
+        ("sqlalchemy[asyncio]>=999.1", "999.2", "failed", "sqlalchemy[asyncio] 2."),
+        ("sqlalchemy>=2.1", "2.0.45", "note", "newer than what this release was tested with: "),
+        # Only the tests need it, or only some versions of Python.
+        ("no-such-package>=1", "1.2", "ok", "new enough, and none newer than "),
+    ],
+)
+def test_doctor_compares_each_package_with_its_oldest_and_its_newest_version(
+    monkeypatch: pytest.MonkeyPatch, requirement: str, tested: str, status: str, message: str
+) -> None:
+    monkeypatch.setattr(doctor, "REQUIREMENTS", {requirement: tested})
+    check = doctor.check_packages()
+    assert (check.name, check.status) == ("packages", status)
+    assert check.message.startswith(message)
+    assert check.advice == (f"uv add '{requirement}'" if status == "failed" else None)
 
 
 async def test_the_limit_is_what_the_server_says(fresh_database: db.Database) -> None:

@@ -15,7 +15,7 @@ from alembic.config import Config
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from . import db, dialect, migrate, testing
+from . import db, dialect, doctor, migrate, testing
 
 ENVIRONMENT = f"""
 from {db.__name__} import migrate
@@ -234,3 +234,41 @@ async def test_a_script_says_what_a_migration_would_do(config: Config) -> None:
     config.output_buffer = script = StringIO()
     await asyncio.to_thread(command.upgrade, config, "head", sql=True)
     assert "UPDATE parents SET name = '5%';" in script.getvalue()
+
+
+async def compare(settings: db.DatabaseSettings, config: Config) -> doctor.Check:
+    """Return what `doctor` says of the migrations."""
+    async with db.Database(settings) as database, database.engine.connect() as connection:
+        return await doctor.check_migrations(connection, config)
+
+
+@pytest.mark.parametrize("options", ["", ', version_table="revisions"'])
+async def test_doctor_compares_the_database_with_the_newest_revision(
+    config: Config, settings: db.DatabaseSettings, options: str
+) -> None:
+    assert config.config_file_name
+    env = Path(config.config_file_name).parent / "env.py"
+    env.write_text(ENVIRONMENT.replace("(metadata)", f"(metadata{options})"))
+    check = await compare(settings, config)
+    behind = "the database is at none, and the newest revision is 1"
+    assert (check.status, check.message) == ("failed", behind)
+    assert str(check.advice).startswith("run `alembic upgrade head`")
+    async with db.Database(settings) as database, database.engine.connect() as connection:
+        # It has made no table for the revisions.
+        names = await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names())
+    assert names == []
+    await upgrade(config)
+    check = await compare(settings, config)
+    assert (check.status, check.message) == ("ok", "at 1, the newest revision")
+    assert "connection" not in config.attributes
+
+
+async def test_doctor_says_in_a_line_why_env_fails(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    assert config.config_file_name
+    env = Path(config.config_file_name).parent / "env.py"
+    env.write_text("raise RuntimeError('no models\\nat all')")
+    check = await compare(settings, config)
+    assert (check.status, check.message) == ("failed", "env.py failed: RuntimeError: no models")
+    assert check.advice == f"have it call {db.__name__}.migrate.run(metadata)"

@@ -215,7 +215,8 @@ async def test_a_cancellation_is_not_lost_with_the_connection(
                     else:
                         await database.run(work)
             assert database.pool_status().in_use == 0
-    assert "The rollback failed" in str(getattr(raised.value.__cause__, "__notes__", ""))
+    # Python 3.11 sets the __cause__ of this error only from 3.11.7 on.
+    assert "The rollback failed" in str(getattr(raised.value.__context__, "__notes__", ""))
     assert attempts == [1]
 
 
