@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 # Where a network has an authority of its own, the system knows it, and uv must ask the system.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help demo test test-all samples lint bench bench-quick servers clean
+.PHONY: help demo test test-more test-all samples lint bench bench-quick servers clean
 
 help: ## what can be run
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -18,11 +18,14 @@ help: ## what can be run
 demo: $(VENV)/ready ## generate a service, migrate it, and watch it work
 	@$(BIN)/python docs/demo.py
 
-test: $(VENV)/ready ## the tests: rendered services on SQLite and a real PostgreSQL
+test: $(VENV)/ready ## the tests, 10 minutes on two cores: rendered services on SQLite and a real PostgreSQL
 	@$(BIN)/python -m pytest -n auto
 
-test-all: $(VENV)/ready ## the tests, and every change to the layer that one of them must notice
-	@$(BIN)/python -m pytest -n auto -m "" --verbose
+test-more: $(VENV)/ready ## what continuous integration runs besides: the same on the other drivers, and more
+	@$(BIN)/python -m pytest -n auto -m "more and not whole"
+
+test-all: $(VENV)/ready ## both, and every change to the layer that a test must notice
+	@$(BIN)/python -m pytest -n auto -m ""
 
 samples: $(VENV)/ready ## render, lint, type, migrate and test the samples, or those in SAMPLES="..."
 	@$(BIN)/python tests/samples.py $(SAMPLES)

@@ -42,7 +42,7 @@ def main() -> None:
     print(f"\n{GREEN}The service is in build/demo.{PLAIN} Where to look next:")
     print("   src/my_service/models.py          the tables, to change and to replace")
     print("   src/my_service/db/database.py     sessions and transactions; a page to read")
-    print("   src/my_service/db/repository.py   find, page, create, update, delete")
+    print("   src/my_service/db/repository/     find, page, create, update, delete")
     print("   README.md                         what to do with it; whose file is whose")
     print("\nA service of your own:  copier copy <this template> my-service")
 

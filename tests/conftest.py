@@ -2,43 +2,60 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, cast
 
 import faults
 import pytest
-from harness import Answers, Project, Template, isolate_git, missing_server
+import report
+from harness import (
+    Answers,
+    Project,
+    Template,
+    compile_templates_once,
+    isolate_git,
+    missing_server,
+)
 
 isolate_git()
+compile_templates_once()
 
 # What is laid into a rendered service is collected there.
 collect_ignore = ["rendered"]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what the run does while it lasts, where pytest does not list each test by itself."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if isinstance(terminal, pytest.TerminalReporter) and config.option.verbose <= 0:
+        config.pluginmanager.register(report.Progress(terminal))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out what needs a server that cannot be had here, unless every server is required."""
     for item in items:
+        driver = report.driver_of(item)
+        if driver:
+            item.user_properties.append(("driver", driver))
         if not item.get_closest_marker("server") or os.environ.get("REQUIRE_ALL_SERVERS") == "1":
             continue
-        params: Mapping[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-        mutated = getattr(params.get("mutation"), "driver", "aiosqlite")
-        driver = {**params, **params.get("answers", {})}.get("driver", mutated)
-        if missing := missing_server(driver):
+        if missing := missing_server(driver or "aiosqlite"):
             item.add_marker(pytest.mark.skip(reason=missing))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was survived, and how much was left out: no green run must look like a whole one."""
+    """Say what was proved, and how much was left out: no green run must look like a whole one."""
     stats: dict[str, list[pytest.TestReport]] = terminalreporter.stats
-    ended = [*stats.get("passed", []), *stats.get("failed", [])]
-    told = [value for report in ended for name, value in report.user_properties if name == "fault"]
-    if told:
-        for line in faults.table(faults.Fault(*fault) for fault in cast("list[list[Any]]", told)):
+    passed, skipped = stats.get("passed", []), stats.get("skipped", [])
+    for line in report.table(passed) if passed else ():
+        terminalreporter.write_line(line)
+    ended = [*passed, *stats.get("failed", [])]
+    met = [value for each in ended for name, value in each.user_properties if name == "fault"]
+    if met:
+        for line in faults.table(faults.Fault(*fault) for fault in cast("list[list[Any]]", met)):
             terminalreporter.write_line(line)
-    reports = stats.get("skipped", [])
-    reasons = Counter(
-        str(report.longrepr[2]) for report in reports if isinstance(report.longrepr, tuple)
-    )
+    reasons = Counter(str(each.longrepr[2]) for each in skipped if isinstance(each.longrepr, tuple))
     for reason, number in reasons.items():
         terminalreporter.write_line(f"{number} left out: {reason.removeprefix('Skipped: ')}")
 

@@ -17,11 +17,13 @@ from functools import cache
 from io import StringIO
 from itertools import combinations, count, product
 from pathlib import Path, PurePosixPath
-from types import ModuleType
-from typing import Any
+from types import CodeType, ModuleType
+from typing import Any, cast
 
+import pytest
 import yaml
 from copier import Settings, run_copy, run_update
+from jinja2 import Environment
 from plumbum import local
 
 REPOSITORY = Path(__file__).parents[1]
@@ -96,7 +98,7 @@ def server_program(servers: ModuleType, database: str) -> dict[str, object]:
     statements = [ast.unparse(statement) for statement in ast.parse(source.read_text()).body]
     names: dict[str, Any] = {**vars(servers), "signal": signal}
     exec(next(line for line in statements if line.startswith("_SERVER = ")), names)
-    program: Mapping[str, object] = vars(names["_SERVER"])
+    program = cast("Mapping[str, object]", vars(names["_SERVER"]))
     return dict(program)
 
 
@@ -146,12 +148,37 @@ def isolate_git() -> None:
     local.env.update(_GIT)
 
 
+def compile_templates_once() -> None:
+    """Keep what Jinja has compiled, for all copies of this process.
+
+    Copier compiles the 1,000 texts of a copy each time. Measured: a copy takes 0.6 s of CPU, not
+    1.0 s, and the answers to the questions alone 0.06 s, not 0.21 s.
+    """
+    compiled: dict[object, CodeType] = {}
+    compile_anew: Callable[..., CodeType] = Environment.compile
+
+    def compile_once(self: Environment, *arguments: Any, **options: Any) -> CodeType:
+        settings = (self.trim_blocks, self.lstrip_blocks, self.keep_trailing_newline)
+        key = (type(self), settings, *self.extensions, *arguments, *sorted(options.items()))
+        if key not in compiled:
+            compiled[key] = compile_anew(self, *arguments, **options)
+        return compiled[key]
+
+    setattr(Environment, "compile", compile_once)  # noqa: B010  Its overloads are not repeated.
+
+
 def git(directory: Path, *arguments: str) -> str:
     """The output of git in a directory."""
     command = ["git", *arguments]
     return subprocess.run(
         command, cwd=directory, check=True, text=True, stdout=subprocess.PIPE
     ).stdout
+
+
+def tiered(values: Iterable[str], *first: str) -> list[object]:
+    """Return parameters of which `make test` runs the first ones, and `make test-more` the rest."""
+    marks = {name: () if name in first else (pytest.mark.more,) for name in values}
+    return [pytest.param(name, marks=marks[name]) for name in marks]
 
 
 def pairwise(**axes: Iterable[str]) -> list[dict[str, str]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import faults
 import pytest
-from harness import DRIVERS, REPOSITORY, Project
+from harness import DRIVERS, REPOSITORY, Project, tiered
 
 Render = Callable[..., Project]
 Note = Callable[[str, object], None]
@@ -13,7 +13,7 @@ Note = Callable[[str, object], None]
 
 @pytest.mark.server
 @pytest.mark.parametrize("factor", [1, pytest.param(3, marks=pytest.mark.whole)])
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("driver", tiered(DRIVERS, "aiosqlite", "asyncpg"))
 def test_no_fault_loses_or_doubles_a_unit_or_keeps_a_connection(
     render: Render, record_property: Note, driver: str, factor: int
 ) -> None:

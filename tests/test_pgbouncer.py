@@ -10,7 +10,7 @@ from functools import cache
 from typing import cast
 
 import pytest
-from harness import Project
+from harness import Project, tiered
 
 Render = Callable[..., Project]
 
@@ -181,13 +181,14 @@ EXPECTED: dict[str, object] = {
 }
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+@pytest.mark.parametrize("driver", tiered(["asyncpg", "psycopg"], "asyncpg"))
 def test_processes_share_a_pooler_that_keeps_no_statement(render: Render, driver: str) -> None:
     told = work(render(driver=driver, pooler="pgbouncer_statementless"))
     # One for each of the pooler's connections to the server.
     assert told == {**EXPECTED, "kept": [0] * 5}
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 def test_processes_share_a_pooler_that_follows_their_statements(
     render: Render, driver: str

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import SERVER_DRIVERS, Project
+from harness import SERVER_DRIVERS, Project, tiered
 
 Render = Callable[..., Project]
 RENDERED = Path(__file__).parent / "rendered"
@@ -25,7 +25,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+@pytest.mark.parametrize("driver", tiered(["asyncpg", "psycopg"], "asyncpg"))
 def test_a_replica_that_stops_fails_no_unit_that_begins_after_it(
     render: Render, driver: str
 ) -> None:

@@ -53,6 +53,15 @@ def test_ci_tries_the_default_sample_on_macos(template: Template) -> None:
     assert job["steps"][-1]["run"].endswith(f"python tests/samples.py {default}")
 
 
+def test_ci_runs_the_tests_on_the_python_of_debian_12() -> None:
+    workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "ci.yml").read_text("utf-8"))
+    job = workflow["jobs"]["debian-12"]
+    commands = [step.get("run", "") for step in job["steps"]]
+    assert job["container"] == "debian:12"
+    assert any("sys.version_info[:3] == (3, 11, 2)" in command for command in commands)
+    assert commands[-1] == "make test"
+
+
 def test_the_list_is_printed_for_ci() -> None:
     command = [sys.executable, str(REPOSITORY / "tests" / "samples.py"), "--list"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout

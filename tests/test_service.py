@@ -1,6 +1,7 @@
 """A rendered service works: its own tests, its migrations, and its words for what goes wrong."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from harness import DRIVERS, PROGRAMS, SERVER_DRIVERS, Project, is_ours
 from samples import SAMPLES
 
 Render = Callable[..., Project]
+Note = Callable[[str, object], None]
 
 # Uses the database that the environment names.
 USE = """
@@ -32,51 +34,61 @@ asyncio.run(main())
 """
 
 
-# Whose tests run in every run all the same: by workers, as README.md says, or after an adoption.
-ELSEWHERE = {
-    "asyncpg-fastapi",
-    "asyncpg-probes",
-    "aiosqlite-probes",
-    "layer-aiosqlite",
-    "layer-asyncpg",
-}
+# Samples whose tests `make test` runs: every driver with the defaults, and the probes on SQLite.
+# The probes on PostgreSQL run by workers, below.
+FIRST = {*DRIVERS, "aiosqlite-bigint-fastapi"}
+# Samples that differ little from one of those.
+WHOLE = {"aiosqlite-probes", "asyncpg-probes", "asyncpg-fastapi"}
 
 # By workers that share a server, in the order of the files, and at random.
 ORDERS = {
-    "by workers": ("-n", "4"),
+    "by workers": ("-n", "2"),
     "in order": ("-p", "no:randomly"),
     **{f"seed {seed}": (f"--randomly-seed={seed}",) for seed in (1, 2, 3)},
 }
 
 
-def _either(name: str, value: object, *, whole: bool) -> object:
-    """A parameter for every run, or only for the one that leaves nothing out."""
-    return pytest.param(value, id=name, marks=[pytest.mark.whole] if whole else [])
+def _param(name: str, value: object, *, more: bool = False, whole: bool = False) -> object:
+    """Return a parameter for `make test`, for `make test-more` or only for `make test-all`."""
+    marks = [pytest.mark.whole] if whole else [pytest.mark.more] if more else []
+    return pytest.param(value, id=name, marks=marks)
 
 
 @pytest.mark.server
 @pytest.mark.parametrize(
-    "answers", [_either(name, x, whole=name in ELSEWHERE) for name, x in SAMPLES.items()]
+    "answers",
+    [
+        _param(name, answers, more=name not in FIRST, whole=name in WHOLE)
+        for name, answers in SAMPLES.items()
+    ],
 )
-def test_a_service_passes_its_own_tests(render: Render, answers: dict[str, Any]) -> None:
-    render(**answers).run("pytest")
+def test_a_service_passes_its_own_tests(
+    render: Render, record_property: Note, answers: dict[str, Any]
+) -> None:
+    record_property("tests", _passed(render(**answers).run("pytest")))
 
 
-# One for every run, where a service that finds its own server shares it among workers.
-@pytest.mark.parametrize("order", [_either(x, ORDERS[x], whole=x != "by workers") for x in ORDERS])
+# One in `make test`, where a service that starts its own server shares it among workers.
+@pytest.mark.parametrize("order", [_param(x, ORDERS[x], whole=x != "by workers") for x in ORDERS])
 @pytest.mark.parametrize(
     "answers",
     [
-        _either("asyncpg-fastapi", {"driver": "asyncpg", "web": "fastapi"}, whole=False),
-        _either("asyncpg", {"driver": "asyncpg"}, whole=True),
-        _either("aiosqlite", {"driver": "aiosqlite"}, whole=True),
+        _param("asyncpg-fastapi", {"driver": "asyncpg", "web": "fastapi"}),
+        _param("asyncpg", {"driver": "asyncpg"}, whole=True),
+        _param("aiosqlite", {"driver": "aiosqlite"}, whole=True),
     ],
 )
 def test_its_tests_pass_in_any_order(
-    render: Render, answers: dict[str, str], order: tuple[str, ...]
+    render: Render, record_property: Note, answers: dict[str, str], order: tuple[str, ...]
 ) -> None:
     project = render(**answers, extras=["probes"])
-    project.run("pytest", "-q", *order, TEST_DATABASE_URL="")
+    record_property("tests", _passed(project.run("pytest", "-q", *order, TEST_DATABASE_URL="")))
+
+
+def _passed(output: str) -> int:
+    """Return how many tests passed."""
+    (number,) = re.findall(r"\b(\d+) passed", output)
+    return int(number)
 
 
 # With the names of the layer's probes, each found by its name.
@@ -103,7 +115,7 @@ def test_a_project_may_name_its_models_as_the_layers_tests_name_theirs(render: R
 @pytest.mark.server
 # Which driver it is makes no difference to what is missing then.
 @pytest.mark.parametrize(
-    "driver", [_either(name, name, whole=name != "aiosqlite") for name in ("aiosqlite", "asyncpg")]
+    "driver", [_param(name, name, whole=name != "aiosqlite") for name in ("aiosqlite", "asyncpg")]
 )
 def test_the_layers_own_tests_pass_when_every_seed_is_deleted(render: Render, driver: str) -> None:
     project = render(driver=driver, extras=["probes"])
@@ -123,7 +135,7 @@ def test_its_tests_leave_the_database_of_dotenv_alone(render: Render) -> None:
     assert not (project.root / "elsewhere").exists()
 
 
-@pytest.mark.parametrize("time", [_either(str(n), n, whole=n >= 5) for n in range(20)])
+@pytest.mark.parametrize("time", [_param(str(n), n, more=n >= 2, whole=n >= 5) for n in range(20)])
 def test_a_run_that_is_killed_leaves_neither_a_server_nor_a_file(
     render: Render, tmp_path: Path, time: int
 ) -> None:
