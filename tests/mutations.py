@@ -669,6 +669,90 @@ MUTATIONS = [
         "tests/db/probes/test_dialect.py::test_an_error_names_the_constraint_and_its_fields_but_no_value",
         "psycopg",
     ),
+    # The smoke test.
+    *(
+        Mutation(f"src/shop/db/{file}", old, new, f"tests/db/test_smoke.py::test_{test}")
+        for file, old, new, test in (
+            (
+                "session/session.py",
+                "expire_on_commit=False",
+                "expire_on_commit=True",
+                "a_transaction_commits_at_its_end",
+            ),
+            (
+                "engine/dialect.py",
+                'if begin := options.get("sqlite_begin", "BEGIN IMMEDIATE"):',
+                'if begin := options.get("sqlite_begin"):',
+                "an_exception_rolls_the_transaction_back",
+            ),
+            (
+                "session/session.py",
+                "_Transaction(self, nested=True)",
+                "_Transaction(self)",
+                "a_savepoint_rolls_back_its_own_part_alone",
+            ),
+            (
+                "session/session.py",
+                "await self.deliver(due)",
+                "pass",
+                "callbacks_run_after_the_commit",
+            ),
+            (
+                "session/on_commit.py",
+                "sync_session.pending.setdefault(savepoint, []).append(callback)",
+                "callback()",
+                "callbacks_of_a_rolled_back_transaction_never_run",
+            ),
+            (
+                "database.py",
+                "attempt >= attempts",
+                "attempt >= 1",
+                "run_repeats_the_unit_of_work_after_a_conflict",
+            ),
+            (
+                "engine/driver.py",
+                '"timeout": settings.lock_timeout',
+                '"timeout": 30',
+                "a_lock_is_waited_for_no_longer_than_its_timeout",
+            ),
+            (
+                "engine/dialect.py",
+                'tuple(name.rpartition(".")[2] for name in what.split(", ") if name)',
+                "()",
+                "a_unique_violation_names_its_fields",
+            ),
+            (
+                "models/soft_delete.py",
+                "lambda model: model.deleted_at.is_(None),",
+                "lambda model: model.deleted_at.is_(None) | model.deleted_at.is_not(None),",
+                "a_deleted_row_is_hidden_until_it_is_restored",
+            ),
+            (
+                "repository/keyset.py",
+                "return self.column < place",
+                "return self.column > place",
+                "cursor_pages_show_every_row_once",
+            ),
+            (
+                "engine/rows.py",
+                "    yield first\n",
+                "    assert first\n",
+                "rows_from_a_generator_are_inserted_in_chunks",
+            ),
+            (
+                "doctor.py",
+                "if current == newest:",
+                "if current != newest:",
+                "the_migrations_lead_to_the_newest_revision",
+            ),
+            (
+                "versions.py",
+                '"alembic>=1.18"',
+                '"alembic>=999"',
+                "the_packages_are_as_new_as_the_layer_needs",
+            ),
+        )
+    ),
     # The doctor.
     *(
         Mutation("src/shop/db/doctor.py", old, new, f"tests/db/probes/test_main.py::{test}", driver)

@@ -73,7 +73,8 @@ class Progress:
         outcome: str = report.outcome
         if report.when != "call":
             outcome = {"passed": "", "failed": "error"}.get(outcome, outcome)
-        return (outcome, "", "")
+        # The word is for the summary of failures.
+        return (outcome, "", outcome.upper() if report.failed else "")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Print the test that just ended, if it is time for a line."""

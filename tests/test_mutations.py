@@ -57,9 +57,13 @@ def test_every_change_is_one_that_can_be_made(render: Render, driver: str) -> No
             assert f"def {name}(" in tests or mutation.test.startswith(faults.FOLDER), name
 
 
-def test_every_guard_is_in_the_list(render: Render) -> None:
-    guards = re.findall(r"^(?:async )?def (test_\w+)", render()["tests/db/test_guards.py"], re.M)
-    assert set(guards) <= {mutation.test.rpartition("::")[2] for mutation in MUTATIONS}
+@pytest.mark.parametrize("file", ["test_guards", "test_smoke"])
+def test_every_test_of_a_default_service_is_in_the_list(render: Render, file: str) -> None:
+    path = f"tests/db/{file}.py"
+    tests = re.findall(r"^(?:async )?def (test_\w+)", render()[path], re.M)
+    assert tests
+    listed = {mutation.test for mutation in MUTATIONS}
+    assert [test for test in tests if f"{path}::{test}" not in listed] == []
 
 
 def test_every_fault_is_in_the_list() -> None:

@@ -4,6 +4,7 @@ The table is the tests' own, in a database that only these tests use. Read from 
 examples are written as a service would write them.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import ClassVar
 from uuid import uuid4
@@ -132,7 +133,7 @@ async def test_a_lock_is_waited_for_no_longer_than_its_timeout(
     async with db.Database(impatient) as other, fresh_database.transaction() as session:
         await NoteRepository(session).get_one(key, for_update="wait")
         with pytest.raises(db.LockTimeout):
-            async with other.transaction() as waiting:
+            async with asyncio.timeout(10), other.transaction() as waiting:
                 await NoteRepository(waiting).get_one(key, for_update="wait")
 
 
