@@ -6,7 +6,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -166,7 +166,7 @@ def _advise(error: BaseException) -> str:
 def _read_revisions(config: Config, connection: sa.Connection) -> list[str]:
     """Return the revision of the database, and the newest one of the migrations."""
     script = ScriptDirectory.from_config(config)
-    heads = [script.get_heads()]
+    heads: list[Sequence[str]] = [script.get_heads()]
 
     def read(_: object, context: MigrationContext) -> list[RevisionStep]:
         heads.insert(0, context.get_current_heads())
