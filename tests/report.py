@@ -26,6 +26,7 @@ KINDS = {
     "test_questions": "answers are checked, in sentences",
     "test_code": "ruff, mypy and pyright are content",
     "test_layer": "the layer's modules are in order",
+    "test_private_api": "private API is marked and listed",
     "test_drivers": "a driver is a row and a module",
     "test_guards": "guards refuse mistakes in models",
     "test_servers": "a server for tests leaves nothing behind",
