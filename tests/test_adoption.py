@@ -397,7 +397,7 @@ def test_a_project_with_a_db_and_alembic_elsewhere_takes_the_layer_into_a_packag
         "import sqlalchemy\nengine = sqlalchemy.create_engine('sqlite://')\n"
     )
     said = project.fail("pytest", "-q", "tests/test_shop.py", "tests/db/test_guards.py")
-    assert "take pytest.mark.anyio and the fixture anyio_backend from it" in said
+    assert "remove pytest.mark.anyio and the fixture anyio_backend, and write" in said
     assert "shop/db.py makes an engine in line 2" in said
 
     _commit(project)

@@ -1,4 +1,4 @@
-"""Tests on the real database: a pytest plugin, named in tests/conftest.py."""
+"""A pytest plugin for tests on the real database, which tests/conftest.py names."""
 
 from .event_loop import pytest_fixture_setup, pytest_pycollect_makeitem, pytest_runtest_setup
 from .fixtures import (

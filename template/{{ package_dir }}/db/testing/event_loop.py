@@ -10,9 +10,9 @@ Nodes = pytest.Item | pytest.Collector | list[pytest.Item | pytest.Collector] | 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_pycollect_makeitem() -> Generator[None, Nodes, Nodes]:
-    """Run each test of the database in the session's event loop, whatever the settings say.
+    """Run each test of the database in the event loop of the session, whatever the settings say.
 
-    Connections belong to the loop that opened them. Other tests keep the loop that they have.
+    A connection belongs to the loop that opened it. Other tests keep their own loop.
     """
     made = yield
     for item in made if isinstance(made, list) else [made]:
@@ -28,7 +28,7 @@ def pytest_pycollect_makeitem() -> Generator[None, Nodes, Nodes]:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Run what is made for one such test alone in the same event loop."""
+    """Run an async fixture of such a test in the same event loop."""
     # PRIVATE: pytest FixtureDef.func: no hook gives the function of a fixture
     made = getattr(fixturedef.func, "__func__", fixturedef.func)
     if (
@@ -38,7 +38,7 @@ def pytest_fixture_setup(
     ):
         return (yield)
     with pytest.MonkeyPatch.context() as patch:
-        # Where `pytest_asyncio.fixture` keeps it; the next test may want another.
+        # `pytest_asyncio.fixture` keeps the loop there. The next test may need another one.
         # PRIVATE: pytest-asyncio _loop_scope: the loop of a fixture is set at its decorator alone
         patch.setattr(made, "_loop_scope", "session", raising=False)
         return (yield)
@@ -46,13 +46,13 @@ def pytest_fixture_setup(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refuse what AnyIO would run, test or fixture, in another event loop than that."""
+    """Refuse a test of the database that AnyIO would run in another event loop."""
     if isinstance(item, pytest.Function) and {"anyio_backend", "database_server"} <= {
         *item.fixturenames
     }:
         pytest.fail(
-            "a test of the database runs in the event loop of its connections: take"
-            " pytest.mark.anyio and the fixture anyio_backend from it, and write"
+            "a test of the database runs in the event loop of its connections: remove"
+            " pytest.mark.anyio and the fixture anyio_backend, and write"
             ' @pytest_asyncio.fixture(loop_scope="session") at its async fixtures',
             pytrace=False,
         )

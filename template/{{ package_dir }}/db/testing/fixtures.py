@@ -28,7 +28,7 @@ Prepare = Callable[[AsyncConnection], Awaitable[object]]
 
 
 class _Worker(Protocol):
-    """What is used here of a worker of pytest-xdist, which need not be installed."""
+    """The attributes that are used of a worker of pytest-xdist, which may not be installed."""
 
     config: pytest.Config
     workerinput: dict[str, str]
@@ -37,7 +37,7 @@ class _Worker(Protocol):
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: _Worker) -> None:
     """Start one server for all workers of pytest-xdist."""
-    # Where there is none the tests that need it will say so; the others can run without.
+    # Without a server, only the tests that need one fail.
     with suppress(RuntimeError):
         node.workerinput["database_server"] = _server(node.config)
 
@@ -54,7 +54,7 @@ def _server(config: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def database_server(pytestconfig: pytest.Config) -> sa.URL:
-    """Where test databases are made: TEST_DATABASE_URL, else a server of the run's own."""
+    """Return the server for test databases: TEST_DATABASE_URL, or one that this run starts."""
     handed: dict[str, str] = getattr(pytestconfig, "workerinput", {})
     url = handed.get("database_server") or _server(pytestconfig)
     return DatabaseSettings.model_validate({"url": url}).url
@@ -67,7 +67,10 @@ async def temporary_database(
     name: str | None = None,
     template: str | None = None,
 ) -> AsyncGenerator[DatabaseSettings]:
-    """A new database for the length of the block: empty, or a copy of one that nobody is using."""
+    """Create a database for the length of the block.
+
+    It is empty, or a copy of `template`, to which no connection may be open.
+    """
     name = name or f"test_{uuid4().hex}"
     url = await create_database(server, name, template)
     try:
@@ -80,9 +83,10 @@ async def temporary_database(
 async def database_template(
     database_server: sa.URL, database_alembic: Config, prepare_database: Prepare | None
 ) -> AsyncGenerator[str]:
-    """The name of the database that tests get copies of: what `alembic upgrade head` makes.
+    """Return the name of the database that tests get copies of: the result of the migrations.
 
-    Override it for another schema or for rows that are always there, and leave no connection open.
+    Override this for another schema, or for rows that every test needs. Close each connection to
+    it before the fixture yields.
     """
     name = f"template_{uuid4().hex}"
     async with temporary_database(database_server, name=name) as settings:
@@ -92,26 +96,26 @@ async def database_template(
 
 @pytest.fixture(scope="session")
 def database_alembic(pytestconfig: pytest.Config) -> Config:
-    """Alembic's settings: override it where they are not in alembic.ini in the root."""
+    """Return Alembic's configuration. Override this if it is not in alembic.ini in the root."""
     return Config(pytestconfig.rootpath / "alembic.ini")
 
 
 @pytest.fixture(scope="session")
 def prepare_database() -> Prepare | None:
-    """What creates the schemas and extensions that the migrations expect: a coroutine function."""
+    """Return a coroutine function that creates the schemas and extensions of the migrations."""
     return None
 
 
 async def migrate_to_head(
     settings: DatabaseSettings, config: Config, prepare: Prepare | None = None
 ) -> None:
-    """Run `alembic upgrade head` on this database, and on no other, whatever env.py would do."""
+    """Run `alembic upgrade head` on this database. Fail if env.py connects to another one."""
     if prepare:
         async with Database(settings) as database, database.engine.begin() as connection:
             await prepare(connection)
 
     def refuse(connection: sa.Connection, *_: object) -> None:
-        # The name is of this run alone.
+        # No other run uses this name.
         if connection.engine.url.database != settings.url.database:
             pytest.fail(
                 f"for the tests env.py would migrate {connection.engine.url}: have it call"
@@ -121,10 +125,10 @@ async def migrate_to_head(
             )
 
     config.attributes["settings"] = settings
-    # It may be one's own, and lead to the database of the environment: production's, perhaps.
+    # An env.py that ignores the settings could migrate the database of DATABASE_URL.
     event.listen(sa.Engine, "before_cursor_execute", refuse)
     try:
-        # In a thread, since env.py runs an event loop of its own.
+        # In a thread, because env.py runs its own event loop.
         await asyncio.to_thread(command.upgrade, config, "head")
     finally:
         event.remove(sa.Engine, "before_cursor_execute", refuse)
@@ -132,19 +136,19 @@ async def migrate_to_head(
 
 @pytest.fixture(scope="session")
 def database_metadata() -> sa.MetaData | Sequence[sa.MetaData]:
-    """The tables that the guards of tests/db look at: override it, once the models are imported."""
+    """Return the tables for the guards of tests/db. Override this, and import all models."""
     return metadata
 
 
 @pytest.fixture(scope="session")
 def guards_accept() -> Collection[str]:
-    """What the guards of tests/db let pass, as they name it: `{"Post.author", "legacy_*"}`."""
+    """Return names that the guards of tests/db accept: `{"Post.author", "legacy_*"}`."""
     return ()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_databases(database_server: sa.URL) -> AsyncGenerator[Share]:
-    """The one copy of each template that all `database` fixtures work on, in their transactions."""
+    """Return a function that opens the one copy of a template that all tests share."""
     opened: dict[str, Database] = {}
     async with AsyncExitStack() as stack:
 
@@ -152,8 +156,8 @@ async def shared_databases(database_server: sa.URL) -> AsyncGenerator[Share]:
             if template not in opened:
                 copy = temporary_database(database_server, template=template)
                 settings = await stack.enter_async_context(copy)
-                # A server of tests does not restart or fall silent: to ask it first would double
-                # the cost of a test, and timers for each statement add a twentieth.
+                # A server for tests does not restart or stop answering. A ping before each test
+                # doubles the cost of a test, and a timer for each statement adds 5 %.
                 untimed = {"command_timeout": 0, "slow_query_threshold": 0}
                 database = Database(settings.model_copy(update=untimed), pool_pre_ping=False)
                 opened[template] = await stack.enter_async_context(database)
@@ -170,11 +174,11 @@ class _JoinedDatabase(Database):
         self.committed: list[Callback] = []
         self._engine, self._variants = shared.engine, shared._variants
         self._process, self._loop = os.getpid(), asyncio.get_running_loop()
-        # One connection does one thing at a time.
+        # A connection executes one statement at a time.
         self._slots = Slots(1)
         self._connection = connection
 
-    # The fixture opens and closes it; an application's lifespan may try to.
+    # The fixture opens and closes the database; the lifespan of an application may try to.
     async def __aenter__(self) -> Self:
         return self
 
@@ -187,9 +191,9 @@ class _JoinedDatabase(Database):
         *,
         reader: bool = False,
     ) -> AsyncSession:
-        # The one mode in which code under test may roll back and the test goes on:
+        # The only mode in which the code under test can roll back and the test continues:
         # https://docs.sqlalchemy.org/en/21/orm/session_transaction.html#joining-a-session-into-an-external-transaction-such-as-for-test-suites
-        # But a reader's savepoint would undo at its end what was committed since its beginning.
+        # The savepoint of a reader would roll back, at its end, the commits after its start.
         mode: JoinMode = "rollback_only" if reader else "create_savepoint"
         return create_session(
             self._connection,
@@ -206,14 +210,14 @@ class _JoinedDatabase(Database):
 async def database(
     database_template: str, shared_databases: Share
 ) -> AsyncGenerator[_JoinedDatabase]:
-    """The database for one test: the code under test may commit, and nothing of it stays.
+    """Return the database for one test. The code under test may commit; the test rolls back.
 
-    Its sessions are savepoints in one transaction: isolation levels and deferred constraints do
-    not act, and no two sessions work at the same moment. `fresh_database` is for what needs them.
+    All sessions are savepoints of one transaction. Isolation levels and deferred constraints have
+    no effect, and sessions take turns. A test that needs these takes `fresh_database`.
     """
     shared = await shared_databases(database_template)
     async with shared.engine.connect() as connection:
-        # Rolled back when the connection is closed, and once: a pool would do it again.
+        # The pool rolls back when the connection is closed.
         await connection.begin()
         held = shared.pool_status().in_use
         yield _JoinedDatabase(shared, connection)
@@ -224,9 +228,9 @@ async def database(
 async def fresh_database(
     database_server: sa.URL, database_template: str
 ) -> AsyncGenerator[Database]:
-    """A database for one test alone: real commits, at the same moment, at any isolation level.
+    """Return a database of its own for one test, with real commits and concurrent transactions.
 
-    Slower than `database` by the time that a copy takes.
+    It takes longer than `database` by the time of a copy.
     """
     async with (
         temporary_database(database_server, template=database_template) as settings,
@@ -246,23 +250,23 @@ def _refuse_leaks(database: Database, held: int) -> None:
 
 @pytest.fixture
 def committed(database: _JoinedDatabase) -> list[Callback]:
-    """What was given to `on_commit` and became due, by sessions of `database`, which calls none.
+    """Return the callbacks of `on_commit` that became due. The sessions of `database` call none.
 
-    `await db.session.run_callbacks(committed)` does what happens in production.
+    `await db.session.run_callbacks(committed)` calls them, as a commit does in production.
     """
     return database.committed
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def session(database: Database) -> AsyncGenerator[AsyncSession]:
-    """A session on `database`."""
+    """Return a session of `database`."""
     async with database.session() as session:
         yield session
 
 
 @pytest.fixture
 def query_log() -> Generator[QueryLog]:
-    """What the test sends to any database: `with query_log.expect(2): ...` shows it if it fails."""
+    """Return the log of all statements of the test: `with query_log.expect(2): ...`."""
     log = QueryLog()
     event.listen(sa.Engine, "before_cursor_execute", log.note)
     yield log
