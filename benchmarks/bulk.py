@@ -10,7 +10,7 @@ from . import hand
 from .ground import Ground
 from .races import ALCHEMY, CORE, FASTCRUD, HAND, LAYER, SQLMODEL, Race, race
 from .single import AlchemyUsers, crud_users
-from .tables import Row, User, UserCreate, Users, rows, uuid7
+from .tables import AlchemyUser, Row, User, UserCreate, Users, rows, uuid7
 
 
 async def races(ground: Ground) -> list[Race]:
@@ -36,7 +36,7 @@ async def _insert(ground: Ground) -> Race:
 
     async def alchemy() -> None:
         async with ground.sessions() as session:
-            users = [User(**row) for row in rows(number)]
+            users = [AlchemyUser(**row) for row in rows(number)]
             await AlchemyUsers(session=session).add_many(users, auto_commit=True)
 
     async def fastcrud() -> None:
@@ -82,7 +82,7 @@ async def _upsert(ground: Ground) -> Race:
 
     async def alchemy() -> None:
         async with ground.sessions() as session:
-            users = [User(**row) for row in _changed(number)]
+            users = [AlchemyUser(**row) for row in _changed(number)]
             await AlchemyUsers(session=session).upsert_many(
                 users, match_fields=["email"], auto_commit=True
             )
@@ -117,7 +117,7 @@ async def _update(ground: Ground) -> Race:
 
     async def alchemy() -> None:
         async with ground.sessions() as session:
-            users = [User(**row) for row in changes()]
+            users = [AlchemyUser(**row) for row in changes()]
             await AlchemyUsers(session=session).update_many(users, auto_commit=True)
 
     return await race(

@@ -16,15 +16,15 @@ from sqlmodel.ext.asyncio.session import AsyncSession as SQLModelSession
 
 from .ground import Ground, plain_engine
 from .races import ALCHEMY, DRIVER, FASTCRUD, HAND, LAYER, READER, SQLMODEL, Race, Work, race
-from .tables import User, UserCreate, Users, UserUpdate, rows, uuid7
+from .tables import AlchemyUser, User, UserCreate, Users, UserUpdate, rows, uuid7
 
 ROWS = 10_000
 # So many operations are measured at once.
 EACH = 10
 
 
-class AlchemyUsers(SQLAlchemyAsyncRepository[User]):
-    model_type = User
+class AlchemyUsers(SQLAlchemyAsyncRepository[AlchemyUser]):
+    model_type = AlchemyUser
 
 
 crud_users: FastCRUD[User, UserCreate, UserUpdate, UserUpdate, UserUpdate, UserCreate]
@@ -180,7 +180,7 @@ def _create(ground: Ground) -> Mapping[str, Work]:
 
     async def alchemy() -> None:
         async with sessions() as session:
-            user = User(email=next(emails), name="Ada", active=True)
+            user = AlchemyUser(email=next(emails), name="Ada", active=True)
             await AlchemyUsers(session=session).add(user, auto_commit=True)
 
     async def fastcrud() -> None:
@@ -217,7 +217,7 @@ def _update(ground: Ground, keys: Sequence[UUID]) -> Mapping[str, Work]:
 
     async def alchemy() -> None:
         async with sessions() as session:
-            user = User(id=choice.choice(keys), name=next(names))
+            user = AlchemyUser(id=choice.choice(keys), name=next(names))
             await AlchemyUsers(session=session).update(user, auto_commit=True)
 
     async def fastcrud() -> None:

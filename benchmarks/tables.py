@@ -18,11 +18,6 @@ else:
 TIMESTAMP = sa.DateTime(timezone=True)
 
 
-def _now() -> datetime:
-    # Not the server's, with which advanced-alchemy would have to upsert row by row.
-    return datetime.now(UTC)
-
-
 class Base(DeclarativeBase):
     pass
 
@@ -40,7 +35,7 @@ class User(Base):
     active: Mapped[bool]
     created_at: Mapped[datetime] = mapped_column(TIMESTAMP, server_default=sa.func.now())
     updated_at: Mapped[datetime] = mapped_column(
-        TIMESTAMP, server_default=sa.func.now(), onupdate=_now
+        TIMESTAMP, server_default=sa.func.now(), onupdate=sa.func.now()
     )
 
 
@@ -61,6 +56,30 @@ class Entry(Base):
 
 
 USERS = User.metadata.tables["users"]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class AlchemyBase(DeclarativeBase):
+    pass
+
+
+class AlchemyUser(AlchemyBase):
+    """The same table for advanced-alchemy: with the server's clock it would upsert row by row."""
+
+    __tablename__ = "users"
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012 - as its base declares it
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    email: Mapped[str] = mapped_column(sa.String(200), unique=True)
+    name: Mapped[str] = mapped_column(sa.String(100))
+    active: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(TIMESTAMP, server_default=sa.func.now())
+    updated_at: Mapped[datetime] = mapped_column(
+        TIMESTAMP, server_default=sa.func.now(), onupdate=_now
+    )
 
 
 class Users(SQLModel, table=True):

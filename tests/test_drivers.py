@@ -83,6 +83,9 @@ def test_only_five_modules_and_the_server_tell_the_drivers_apart(render: Render)
         for name in (
             "engine/dialect",
             "engine/driver",
+            # COPY is PostgreSQL's.
+            "repository/copy",
+            "repository/repository",
             "settings",
             "testing/databases",
             "testing/servers",

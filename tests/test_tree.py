@@ -51,11 +51,10 @@ OURS = [
     "src/shop/db/repository/bulk.py",
     "src/shop/db/repository/cursor.py",
     "src/shop/db/repository/keyset.py",
-    "src/shop/db/repository/layout.py",
+    "src/shop/db/repository/keys.py",
     "src/shop/db/repository/pages.py",
-    "src/shop/db/repository/reading.py",
     "src/shop/db/repository/repository.py",
-    "src/shop/db/engine/rows.py",
+    "src/shop/db/repository/writable.py",
     "src/shop/db/ruff.toml",
     "src/shop/db/session/__init__.py",
     "src/shop/db/session/guard.py",
@@ -103,6 +102,13 @@ THEIRS = [
 # For a database that has a server: where the tests find one, and one for development.
 SERVER = ["compose.yaml", "src/shop/db/testing/servers.py"]
 
+
+def server_files(driver: str) -> list[str]:
+    """What a driver with a server adds: COPY is PostgreSQL's."""
+    copy = ["src/shop/db/repository/copy.py"] if DRIVERS[driver]["database"] == "postgresql" else []
+    return [*SERVER, *copy]
+
+
 # For FastAPI: the layer's module; the API, and its tests.
 WEB_OURS = ["src/shop/db/fastapi.py"]
 WEB_THEIRS = [
@@ -141,7 +147,7 @@ def test_a_service_on_sqlite(render: Render) -> None:
 
 @pytest.mark.parametrize("driver", SERVER_DRIVERS)
 def test_a_service_on_a_server(render: Render, driver: str) -> None:
-    assert render(driver=driver).tree == sorted([ANSWERS, *OURS, *THEIRS, *SERVER])
+    assert render(driver=driver).tree == sorted([ANSWERS, *OURS, *THEIRS, *server_files(driver)])
 
 
 def test_a_service_with_continuous_integration(render: Render) -> None:
@@ -157,7 +163,7 @@ def test_a_service_with_an_api(render: Render) -> None:
 @pytest.mark.parametrize("driver", SERVER_DRIVERS)
 def test_a_service_with_replicas(render: Render, driver: str) -> None:
     project = render(driver=driver, extras=["replicas"])
-    assert project.tree == sorted([ANSWERS, *OURS, *THEIRS, *SERVER, *REPLICAS])
+    assert project.tree == sorted([ANSWERS, *OURS, *THEIRS, *server_files(driver), *REPLICAS])
 
 
 def test_a_service_with_the_probes(render: Render) -> None:
@@ -171,7 +177,7 @@ def test_a_service_with_an_api_and_the_probes(render: Render) -> None:
 
 
 def test_a_service_with_replicas_and_the_probes(render: Render) -> None:
-    added = [*SERVER, *REPLICAS, *PROBES, *REPLICA_PROBES]
+    added = [*server_files("asyncpg"), *REPLICAS, *PROBES, *REPLICA_PROBES]
     project = render(driver="asyncpg", extras=["replicas", "probes"])
     assert project.tree == sorted([ANSWERS, *OURS, *THEIRS, *added])
 

@@ -3,11 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from ..settings import DatabaseSettings
-from .rows import Run
 
 IGNORED_PARAMETERS = ()
 
@@ -54,9 +50,3 @@ def is_refusal(error: BaseException) -> bool:
 def diagnostics(error: BaseException) -> dict[str, str]:
     """Return the fields of an error report: only `message`."""
     return {"message": str(error)}
-
-
-async def insert_rows(connection: AsyncConnection, table: sa.TableClause, run: Run) -> None:
-    """Insert a run of rows in the fastest way that this driver has."""
-    for batch in run.batches:
-        await connection.execute(sa.insert(table), batch.mappings())

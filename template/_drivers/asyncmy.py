@@ -5,12 +5,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import asyncmy
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..settings import DatabaseSettings
 from ..tls import create_context
-from .rows import Run
 
 IGNORED_PARAMETERS = ()
 
@@ -75,9 +72,3 @@ def is_refusal(error: BaseException) -> bool:
 def diagnostics(error: BaseException) -> dict[str, str]:
     """Return the fields of an error report: only `message`."""
     return {"message": str(error.args[1])} if len(error.args) > 1 else {"message": str(error)}
-
-
-async def insert_rows(connection: AsyncConnection, table: sa.TableClause, run: Run) -> None:
-    """Insert a run of rows in the fastest way that this driver has."""
-    for batch in run.batches:
-        await connection.execute(sa.insert(table), batch.mappings())

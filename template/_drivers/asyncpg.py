@@ -1,18 +1,13 @@
 """The differences of asyncpg: how to connect, test and drop a connection, and its errors."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.postgresql.ranges import AbstractRange
 from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..settings import DatabaseSettings
 from ..tls import create_context
-from .rows import Run, needs_sql
 
 # Parameters of libpq for the server. asyncpg expects them in `server_settings`.
 _SERVER_PARAMETERS = ("application_name", "options")
@@ -24,6 +19,10 @@ IGNORED_PARAMETERS = (
 )
 
 
+# What keys are sent in.
+Keys = list[Any]
+
+
 class RawConnection(Protocol):
     """The part of asyncpg.Connection that is used here."""
 
@@ -32,6 +31,17 @@ class RawConnection(Protocol):
 
     def terminate(self) -> None:
         """Close the connection at once."""
+
+    async def copy_records_to_table(
+        self,
+        table_name: str,
+        *,
+        records: Iterable[tuple[object, ...]],
+        columns: Sequence[str],
+        schema_name: str | None,
+    ) -> str:
+        """Write rows to a table by COPY."""
+        ...
 
 
 def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) -> dict[str, object]:
@@ -92,68 +102,18 @@ def diagnostics(error: BaseException) -> dict[str, str]:
     return {name: text for name, text in report.items() if text}
 
 
-async def insert_rows(connection: AsyncConnection, table: sa.TableClause, run: Run) -> None:
-    """Insert a run of rows: by one COPY, where that can do it.
-
-    What it raises is the driver's own error.
-    """
-    copied = all(_is_copied(column.type, connection.dialect) for column in run.columns)
-    if needs_sql(table, run.columns) or not copied:
-        for batch in run.batches:
-            await connection.execute(sa.insert(table), batch.mappings())
-        return
-    raw: _Connection | None = (await connection.get_raw_connection()).driver_connection
+async def copy_rows(
+    connection: AsyncConnection,
+    schema: str | None,
+    table: str,
+    columns: Sequence[str],
+    rows: Iterable[tuple[object, ...]],
+) -> None:
+    """Write rows to a table by one COPY. Raise what asyncpg raises, DataError for a value."""
+    raw: RawConnection | None = (await connection.get_raw_connection()).driver_connection
     assert raw is not None
-    of_the_rows: list[Exception] = []
-
-    def batches() -> Iterator[Iterable[tuple[object, ...]]]:
-        try:
-            for batch in run.batches:
-                yield batch.tuples(connection.dialect)
-        except Exception as error:
-            # The caller's own, or told already: it passes as it is.
-            of_the_rows.append(error)
-            raise
-
     try:
-        await raw.copy_records_to_table(
-            table.name,
-            schema_name=table.schema,
-            columns=[column.name for column in run.columns],
-            records=chain.from_iterable(batches()),
-        )
+        await raw.copy_records_to_table(table, schema_name=schema, columns=columns, records=rows)
     except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
-        if error in of_the_rows:
-            raise
-        # A value that asyncpg itself refuses: what it says may hold the value.
+        # A value that asyncpg itself refuses: its message may hold the value.
         raise DataError("COPY", None, error, hide_parameters=True) from error
-
-
-# What asyncpg has a binary form of, which is all that COPY takes: any other goes by INSERT.
-_COPIED = (
-    *(sa.String, sa.Integer, sa.Numeric, sa.Float, sa.Boolean, sa.LargeBinary, sa.Uuid, sa.JSON),
-    *(sa.Date, sa.Time, sa.DateTime, sa.Interval, sa.Enum, postgresql.BYTEA, postgresql.INTERVAL),
-    *(postgresql.INET, postgresql.CIDR, AbstractRange),
-)
-
-
-def _is_copied(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> bool:
-    known = kind.dialect_impl(dialect)
-    while isinstance(known, sa.TypeDecorator):
-        known = known.impl_instance.dialect_impl(dialect)
-    # An array's.
-    element: sa.types.TypeEngine[Any] | None = getattr(known, "item_type", None)
-    if element is not None:
-        return _is_copied(element, dialect)
-    return isinstance(known, _COPIED) and not isinstance(known, postgresql.CITEXT)
-
-
-class _Connection(Protocol):
-    async def copy_records_to_table(
-        self,
-        table_name: str,
-        *,
-        records: Iterable[tuple[object, ...]],
-        columns: Sequence[str],
-        schema_name: str | None,
-    ) -> str: ...

@@ -7,20 +7,19 @@ import socket
 import ssl
 import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psycopg
-import sqlalchemy as sa
+from psycopg import sql
 from psycopg.rows import TupleRow
 from psycopg.types.array import ListBinaryDumper
 from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..settings import DatabaseSettings
-from .rows import Keys, Run, needs_sql
 
 # connect_arguments() merges this parameter of a URL with the layer's own options.
 IGNORED_PARAMETERS = ("options",)
@@ -33,8 +32,13 @@ _AUTHORITIES = (
 )
 
 
-# A list goes as text, each item searched for what must be quoted: that takes as long as to delete
-# the rows.
+class Keys(list[Any]):
+    """Keys to send in binary form: as text, each is searched for characters to quote.
+
+    That would take as long as to delete the rows.
+    """
+
+
 # PRIVATE: psycopg ListBinaryDumper: psycopg's documentation names no dumpers of types
 psycopg.adapters.register_dumper(Keys, ListBinaryDumper)
 
@@ -154,31 +158,27 @@ def diagnostics(error: BaseException) -> dict[str, str]:
     return {name: text for name, text in report.items() if text}
 
 
-# What psycopg, or what it calls, raises for a value that it cannot send.
-_REFUSALS = (psycopg.DataError, psycopg.ProgrammingError, ValueError, TypeError, AttributeError)
-
-
-async def insert_rows(connection: AsyncConnection, table: sa.TableClause, run: Run) -> None:
-    """Insert a run of rows: by one COPY, where that can do it.
-
-    What it raises is the driver's own error.
-    """
-    if needs_sql(table, run.columns):
-        for batch in run.batches:
-            await connection.execute(sa.insert(table), batch.mappings())
-        return
+async def copy_rows(
+    connection: AsyncConnection,
+    schema: str | None,
+    table: str,
+    columns: Sequence[str],
+    rows: Iterable[tuple[object, ...]],
+) -> None:
+    """Write rows to a table by one COPY. Raise what psycopg raises, DataError for a value."""
     raw: RawConnection | None = (await connection.get_raw_connection()).driver_connection
     assert raw is not None
-    quote = connection.dialect.identifier_preparer.quote
-    name = ".".join(quote(part) for part in (table.schema, table.name) if part)
-    names = ", ".join(quote(column.name) for column in run.columns)
-    copying = f"COPY {name} ({names}) FROM STDIN".encode()
+    name = sql.Identifier(*filter(None, (schema, table)))
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    copying = sql.SQL("COPY {} ({}) FROM STDIN").format(name, names)
     async with raw.cursor() as cursor, cursor.copy(copying) as copy:
-        for batch in run.batches:
-            rows = batch.tuples(connection.dialect)
-            try:
-                for row in rows:
-                    await copy.write_row(row)
-            except _REFUSALS as error:
-                # A value that psycopg itself refuses has no code of the server's.
-                raise DataError("COPY", None, error, hide_parameters=True) from error
+        try:
+            for row in rows:
+                await copy.write_row(row)
+        except _REFUSALS as error:
+            # A value that psycopg itself refuses has no code of the server's.
+            raise DataError("COPY", None, error, hide_parameters=True) from error
+
+
+# What psycopg, or what it calls, raises for a value that it cannot send.
+_REFUSALS = (psycopg.DataError, psycopg.ProgrammingError, ValueError, TypeError, AttributeError)

@@ -2,9 +2,8 @@
 
 import math
 import re
-from collections.abc import AsyncIterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any, TypeGuard
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -16,7 +15,6 @@ from sqlalchemy.sql import visitors
 
 from ..settings import DatabaseSettings
 from . import driver
-from .rows import Run
 
 TIMESTAMP = DATETIME(fsp=6)
 # It returns UTC in any time zone of the session.
@@ -210,103 +208,37 @@ def is_one_of(
     return column.in_(values)
 
 
-async def upsert_rows(
-    connection: AsyncConnection,
+def upsert(
     table: sa.Table[Any],
-    runs: AsyncIterable[tuple[Run, Sequence[str]]],
-    *,
     on: Sequence[str],
-    always: Mapping[str, object],
-    only: Sequence[sa.ColumnElement[bool]],
-) -> None:
-    """Insert runs of rows, or give these columns to the rows that are the same `on` these others.
+    given: Sequence[str],
+    renewed: Mapping[str, object],
+    criteria: Sequence[sa.ColumnElement[bool]],
+) -> sa.Insert:
+    """Return an INSERT that changes a row with the same values in any unique columns.
 
-    `always` are values that any row gets that is there, but for those that it is given, if it meets
-    `only`: others are left alone.
+    A row that meets the criteria takes the `given` columns of the new one, and what is `renewed`.
     """
-    async for run, columns in runs:
-        insert = mysql.insert(table)
-        # Without a change the row is left as it is.
-        changes: dict[str, Any] = {name: table.c[name] for name in on}
-        if columns:
-            changes = {**always, **{name: insert.inserted[name] for name in columns}}
-        if only:
-            met = sa.and_(*only)
-            changes = {name: sa.case((met, x), else_=table.c[name]) for name, x in changes.items()}
-            # What is set counts for what is set after it: what `only` is about comes last.
-            asked = {x.key for x in visitors.iterate(met) if isinstance(x, sa.Column)}
-            changes = dict(sorted(changes.items(), key=lambda change: change[0] in asked))
-        changes = {name: _written_out(x, connection.dialect) for name, x in changes.items()}
-        statement = insert.on_duplicate_key_update([*changes.items()])
-        # For many rows asyncmy sends what follows VALUES as it is: each % of it doubled.
-        alone = "%%" in str(statement.compile(dialect=connection.dialect))
-        for batch in run.batches:
-            rows = batch.mappings()
-            for some in [[row] for row in rows] if alone else [rows]:
-                await connection.execute(statement, some)
+    insert, met = mysql.insert(table), sa.and_(sa.true(), *criteria)
+    # Without a change the row is left as it is.
+    values: dict[str, Any] = {name: table.c[name] for name in on}
+    if given:
+        values = {**renewed, **{name: insert.inserted[name] for name in given}}
+    if criteria:
+        values = {name: sa.case((met, x), else_=table.c[name]) for name, x in values.items()}
+    # What is set counts for what is set after it: the columns of the criteria come last.
+    asked = {x.key for x in visitors.iterate(met) if isinstance(x, sa.Column)}
+    return insert.on_duplicate_key_update(sorted(values.items(), key=lambda x: x[0] in asked))
 
 
-def _is_parameter(element: object) -> TypeGuard[sa.BindParameter[Any]]:
-    return isinstance(element, sa.BindParameter)
+def takes_many(statement: sa.Insert) -> bool:
+    """Return whether a statement takes many rows at once.
 
-
-def _written_out(clause: sa.ColumnElement[Any], dialect: sa.Dialect) -> sa.ColumnElement[Any]:
-    """The same, with text in place of parameters: asyncmy takes none after those of the rows."""
-
-    def text(plain: object) -> str:
-        if isinstance(plain, datetime):
-            # As the driver has it; MariaDB reads no time zone.
-            plain = plain.replace(tzinfo=None)
-        if isinstance(plain, str):
-            # A % would be doubled, for a driver that does not look here.
-            return f"_utf8mb4 x'{plain.encode().hex()}'"
-        return str(
-            sa.literal(plain).compile(dialect=dialect, compile_kwargs={"literal_binds": True})
-        )
-
-    def replace(element: object, **_: object) -> sa.ColumnElement[Any] | None:
-        if not _is_parameter(element):
-            return None
-        process = element.type.dialect_impl(dialect).bind_processor(dialect)
-        several = element.effective_value if element.expanding else None
-        values = [element.effective_value] if several is None else several
-        texts = ", ".join(text(process(value) if process else value) for value in values)
-        return sa.literal_column(texts if several is None else f"({texts})")
-
-    # What the visitor gives is of no type.
-    written: sa.ColumnElement[Any] = visitors.replacement_traverse(clause, {}, replace)
-    return written
-
-
-async def update_rows(
-    connection: AsyncConnection,
-    table: sa.Table[Any],
-    runs: AsyncIterable[tuple[Run, Sequence[str]]],
-    *,
-    always: Mapping[str, object],
-    only: Sequence[sa.ColumnElement[bool]],
-) -> int:
-    """Give these columns of runs to the rows that are the same in the others; how many were.
-
-    `always` are values that each of them gets, but for those that it is given; those that do not
-    meet `only` are left alone.
+    asyncmy and aiomysql send what follows VALUES as it is: without parameters, each % doubled.
     """
-    count = 0
-    async for run, columns in runs:
-        same = [column.key for column in run.columns if column.key not in columns]
-        # Under its own name a column is given its value: the key is looked for under no column's.
-        at = {name: f"{max(table.c.keys(), key=len)}_{name}" for name in same}
-        changes: dict[str, object] = {
-            **always,
-            **{name: sa.bindparam(name, type_=table.c[name].type) for name in columns},
-        }
-        where = [table.c[name] == sa.bindparam(at[name]) for name in same]
-        met = [_written_out(x, connection.dialect) for x in only]
-        statement = sa.update(table).where(*where, *met).values(changes)
-        for batch in run.batches:
-            rows = [{at.get(name, name): x for name, x in row.items()} for row in batch.mappings()]
-            count += (await connection.execute(statement, rows)).rowcount
-    return count
+    dialect = mysql.dialect(paramstyle="format")
+    text = str(statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True}))
+    return "%" not in text.partition(" ON DUPLICATE KEY UPDATE ")[2]
 
 
 async def prepare_migration(connection: AsyncConnection, timeout: float) -> None:

@@ -1,20 +1,18 @@
 """The differences of PostgreSQL: types, error codes, transactions, locks."""
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from typing import Any
-from zlib import crc32
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, distinct_on
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.sql import visitors
 
 from ..settings import DatabaseSettings
 from . import driver
-from .rows import Keys, Run
 
 TIMESTAMP = sa.DateTime(timezone=True)
 NOW = sa.func.now()
@@ -191,7 +189,7 @@ def is_one_of(
 
 
 class _KeyArray(sa.TypeDecorator[Sequence[object]]):
-    """An array whose values reach the driver as `Keys`."""
+    """An array of keys, which a driver may send in another way than other lists."""
 
     impl = ARRAY
     cache_ok = True
@@ -199,135 +197,41 @@ class _KeyArray(sa.TypeDecorator[Sequence[object]]):
     def bind_processor(self, dialect: sa.Dialect) -> Any:
         process: Any = super().bind_processor(dialect)
 
-        def keys(value: object) -> Keys:
-            return Keys(process(value))
+        def keys(value: object) -> list[object]:
+            return driver.Keys(process(value))
 
         return keys
 
 
-async def upsert_rows(
-    connection: AsyncConnection,
+def upsert(
     table: sa.Table[Any],
-    runs: AsyncIterable[tuple[Run, Sequence[str]]],
-    *,
     on: Sequence[str],
-    always: Mapping[str, object],
-    only: Sequence[sa.ColumnElement[bool]],
-) -> None:
-    """Insert runs of rows, or give these columns to the rows that are the same `on` these others.
+    given: Sequence[str],
+    renewed: Mapping[str, object],
+    criteria: Sequence[sa.ColumnElement[bool]],
+) -> sa.Insert:
+    """Return an INSERT that changes a row with the same values `on` these columns.
 
-    `always` are values that any row gets that is there, but for those that it is given, if it meets
-    `only`: others are left alone.
+    A row that meets the criteria takes the `given` columns of the new one, and what is `renewed`.
     """
-    same, unique = [table.c[name] for name in on], _unique(table, on)
-    options: Mapping[str, Any] = unique.dialect_options["postgresql"] if unique is not None else {}
-    async with aclosing(_staged(connection, table, runs)) as stages:
-        async for stage, run, columns in stages:
-            source = _newest(
-                stage,
-                run,
-                same,
-                nulls_are_equal=bool(options.get("nulls_not_distinct")),
-            )
-            insert = postgresql.insert(table).from_select([c.key for c in run.columns], source)
-            values: dict[str, object] = {name: insert.excluded[name] for name in columns}
-            target: dict[str, Any] = {"index_elements": same, "index_where": options.get("where")}
-            if columns:
-                insert = insert.on_conflict_do_update(
-                    **target, set_={**always, **values}, where=sa.and_(*only) if only else None
-                )
-            else:
-                insert = insert.on_conflict_do_nothing(**target)
-            await connection.execute(insert)
+    insert, indexes = postgresql.insert(table), (x for x in table.indexes if x.unique)
+    same = next((x for x in indexes if {*x.columns.keys()} == {*on}), None)
+    target: Any = {
+        "index_elements": [table.c[name] for name in on],
+        # ON CONFLICT has to repeat the condition of a partial index.
+        "index_where": None if same is None else same.dialect_options["postgresql"]["where"],
+    }
+    if not given:
+        return insert.on_conflict_do_nothing(**target)
+    values = {**renewed, **{name: insert.excluded[name] for name in given}}
+    where = sa.and_(*criteria) if criteria else None
+    return insert.on_conflict_do_update(**target, set_=values, where=where)
 
 
-async def update_rows(
-    connection: AsyncConnection,
-    table: sa.Table[Any],
-    runs: AsyncIterable[tuple[Run, Sequence[str]]],
-    *,
-    always: Mapping[str, object],
-    only: Sequence[sa.ColumnElement[bool]],
-) -> int:
-    """Give these columns of runs to the rows that are the same in the others; how many were.
-
-    `always` are values that each of them gets, but for those that it is given; those that do not
-    meet `only` are left alone.
-    """
-    count = 0
-    async with aclosing(_staged(connection, table, runs)) as stages:
-        async for stage, run, columns in stages:
-            new = _newest(stage, run, [*table.primary_key]).subquery()
-            values: dict[str, object] = {name: new.c[table.c[name].name] for name in columns}
-            same = [c == new.c[c.name] for c in run.columns if c.key not in columns]
-            statement = sa.update(table).where(*same, *only).values({**always, **values})
-            count += (await connection.execute(statement)).rowcount
-    return count
-
-
-async def _staged(
-    connection: AsyncConnection,
-    table: sa.Table[Any],
-    runs: AsyncIterable[tuple[Run, Sequence[str]]],
-) -> AsyncGenerator[tuple[sa.TableClause, Run, Sequence[str]]]:
-    """Temporary tables with the rows of runs, another where the columns change."""
-    # What gives the rows may load others on the same connection, while this table is there.
-    info = connection.info
-    depth = info["stages"] = info.get("stages", 0) + 1
-    # By its name asyncpg remembers the types of a table's columns. Under one name for all, a number
-    # that was sent as an integer was read as a float.
-    name = f"bulk rows {depth} {crc32(table.fullname.encode()):x}"
-    last: tuple[sa.TableClause, Run, Sequence[str]] | None = None
-    try:
-        async for run, columns in runs:
-            if last is None or (last[1].columns, last[2]) != (run.columns, columns):
-                if last is not None:
-                    yield last
-                    await connection.exec_driver_sql(f'DROP TABLE pg_temp."{name}"')
-                last = sa.table(name, *map(_as_stored, run.columns)), run, columns
-                like = sa.select(*_raw(run.columns)).select_from(table)
-                made = like.limit(sa.literal_column("0")).compile(dialect=connection.dialect)
-                # A commit before the end, by what gives the rows, leaves none on the connection.
-                await connection.exec_driver_sql(
-                    f'CREATE TEMPORARY TABLE "{name}" ON COMMIT DROP AS {made}'
-                )
-            await driver.insert_rows(connection, last[0], run)
-        if last is not None:
-            yield last
-            await connection.exec_driver_sql(f'DROP TABLE pg_temp."{name}"')
-    finally:
-        info["stages"] -= 1
-
-
-def _as_stored(column: sa.Column[Any]) -> sa.ColumnClause[Any]:
-    """The column of a stage, known by the same key."""
-    staged = sa.column(column.name, column.type)
-    staged.key = column.key
-    return staged
-
-
-def _raw(columns: Sequence[sa.Column[Any]]) -> list[sa.ColumnClause[Any]]:
-    """The columns as the database has them: a type may decrypt what it reads."""
-    return [sa.column(column.name) for column in columns]
-
-
-def _newest(
-    stage: sa.TableClause,
-    run: Run,
-    key: Sequence[sa.Column[Any]],
-    *,
-    nulls_are_equal: bool = False,
-) -> sa.Select[Any]:
-    """The rows of a stage; of those that have the same key the last."""
-    same: list[sa.ColumnElement[Any]] = [*_raw(key)]
-    # A system column, which tells the order in which the rows came.
-    place = sa.column("ctid", sa.String)
-    nullable = _raw([column for column in key if column.nullable])
-    if nullable and not nulls_are_equal:
-        # Rows with a NULL there are not the same, as the constraint has it.
-        same.append(sa.case((sa.or_(*(column.is_(None) for column in nullable)), place)))
-    source = sa.select(*_raw(run.columns)).select_from(stage)
-    return source.ext(distinct_on(*same)).order_by(*same, place.desc())
+def takes_many(statement: sa.Insert) -> bool:
+    """Return whether a statement takes many rows at once: not with an IN, which has a list."""
+    parts = visitors.iterate(statement)
+    return not any(isinstance(part, sa.BindParameter) and part.expanding for part in parts)
 
 
 async def prepare_migration(connection: AsyncConnection, timeout: float) -> None:
@@ -365,12 +269,3 @@ def _begin(connection: sa.Connection) -> None:
         raise
     adapted.autocommit = autocommit
     info["read_only_default"] = read_only
-
-
-def _unique(table: sa.Table[Any], on: Sequence[str]) -> sa.UniqueConstraint | sa.Index | None:
-    """The unique constraint or index on these columns; its condition ON CONFLICT has to repeat."""
-    known: list[sa.UniqueConstraint | sa.Index] = [
-        *(x for x in table.constraints if isinstance(x, sa.UniqueConstraint)),
-        *(x for x in table.indexes if x.unique),
-    ]
-    return next((x for x in known if set(x.columns.keys()) == set(on)), None)

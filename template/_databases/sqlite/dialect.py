@@ -3,11 +3,11 @@
 import asyncio
 import re
 import sqlite3
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -16,11 +16,10 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
-from sqlalchemy.sql.visitors import replacement_traverse
+from sqlalchemy.sql import visitors
 
 from ..settings import DRIVER, DatabaseSettings
 from . import driver
-from .rows import Run
 
 # SQLite stores text. Six digits of a second sort like those that Python writes.
 TIMESTAMP = sa.DateTime()
@@ -196,80 +195,35 @@ def is_one_of(
     return column.in_(values)
 
 
-async def upsert_rows(
-    connection: AsyncConnection,
+def upsert(
     table: sa.Table[Any],
-    runs: AsyncIterable[tuple[Run, Sequence[str]]],
-    *,
     on: Sequence[str],
-    always: Mapping[str, object],
-    only: Sequence[sa.ColumnElement[bool]],
-) -> None:
-    """Insert runs of rows, or give these columns to the rows that are the same `on` these others.
+    given: Sequence[str],
+    renewed: Mapping[str, object],
+    criteria: Sequence[sa.ColumnElement[bool]],
+) -> sa.Insert:
+    """Return an INSERT that changes a row with the same values `on` these columns.
 
-    `always` are values that any row gets that is there, but for those that it is given, if it meets
-    `only`: others are left alone.
+    A row that meets the criteria takes the `given` columns of the new one, and what is `renewed`.
     """
-    same, where = [table.c[name] for name in on], _condition(table, on)
-    async for run, columns in runs:
-        insert = sqlite.insert(table)
-        changes: dict[str, object] = {**always, **{name: insert.excluded[name] for name in columns}}
-        if columns:
-            statement = insert.on_conflict_do_update(
-                index_elements=same,
-                index_where=where,
-                set_=changes,
-                where=sa.and_(*map(_spelled_out, only)) if only else None,
-            )
-        else:
-            statement = insert.on_conflict_do_nothing(index_elements=same, index_where=where)
-        for batch in run.batches:
-            await connection.execute(statement, batch.mappings())
+    insert, indexes = sqlite.insert(table), (x for x in table.indexes if x.unique)
+    same = next((x for x in indexes if {*x.columns.keys()} == {*on}), None)
+    target: Any = {
+        "index_elements": [table.c[name] for name in on],
+        # ON CONFLICT has to repeat the condition of a partial index.
+        "index_where": None if same is None else same.dialect_options["sqlite"]["where"],
+    }
+    if not given:
+        return insert.on_conflict_do_nothing(**target)
+    values = {**renewed, **{name: insert.excluded[name] for name in given}}
+    where = sa.and_(*criteria) if criteria else None
+    return insert.on_conflict_do_update(**target, set_=values, where=where)
 
 
-async def update_rows(
-    connection: AsyncConnection,
-    table: sa.Table[Any],
-    runs: AsyncIterable[tuple[Run, Sequence[str]]],
-    *,
-    always: Mapping[str, object],
-    only: Sequence[sa.ColumnElement[bool]],
-) -> int:
-    """Give these columns of runs to the rows that are the same in the others; how many were.
-
-    `always` are values that each of them gets, but for those that it is given; those that do not
-    meet `only` are left alone.
-    """
-    count = 0
-    async for run, columns in runs:
-        same = [column.key for column in run.columns if column.key not in columns]
-        # Under its own name a column is given its value: the key is looked for under no column's.
-        at = {name: f"{max(table.c.keys(), key=len)}_{name}" for name in same}
-        changes: dict[str, object] = {
-            **always,
-            **{name: sa.bindparam(name, type_=table.c[name].type) for name in columns},
-        }
-        where = [table.c[name] == sa.bindparam(at[name]) for name in same]
-        statement = sa.update(table).where(*where, *map(_spelled_out, only)).values(changes)
-        for batch in run.batches:
-            rows = [{at.get(name, name): x for name, x in row.items()} for row in batch.mappings()]
-            count += (await connection.execute(statement, rows)).rowcount
-    return count
-
-
-def _spelled_out(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    """The same, with a parameter for each value of an IN: many rows at once take no list."""
-
-    def replace(element: object, **_: object) -> sa.Tuple | None:
-        if not (_is_parameter(element) and element.expanding):
-            return None
-        return sa.tuple_(*(sa.literal(x, element.type) for x in element.effective_value or ()))
-
-    return replacement_traverse(condition, {}, replace)
-
-
-def _is_parameter(element: object) -> TypeGuard[sa.BindParameter[Any]]:
-    return isinstance(element, sa.BindParameter)
+def takes_many(statement: sa.Insert) -> bool:
+    """Return whether a statement takes many rows at once: not with an IN, which has a list."""
+    parts = visitors.iterate(statement)
+    return not any(isinstance(part, sa.BindParameter) and part.expanding for part in parts)
 
 
 async def prepare_migration(connection: AsyncConnection, timeout: float) -> None:
@@ -364,9 +318,3 @@ def _check_foreign_keys(connection: sa.Connection) -> None:
     row = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
     if row:
         raise ValueError(f"after the migration {row[0]} refers to missing rows of {row[2]}")
-
-
-def _condition(table: sa.Table[Any], on: Sequence[str]) -> sa.TextClause | None:
-    """The condition of a partial index on these columns, which ON CONFLICT has to repeat."""
-    indexes = [x for x in table.indexes if x.unique and set(x.columns.keys()) == set(on)]
-    return indexes[0].dialect_options["sqlite"]["where"] if indexes else None

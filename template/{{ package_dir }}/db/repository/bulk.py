@@ -1,322 +1,391 @@
-"""Any number of rows at once: the part of a repository that loads, changes and clears tables."""
+"""Bulk writes: any number of rows, in chunks, by SQLAlchemy's own statements."""
 
-from array import array
+from collections import defaultdict
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
+    AsyncIterator,
     Callable,
     Collection,
     Iterable,
     Iterator,
     Mapping,
     Sequence,
+    Set,
 )
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, ClassVar
+from itertools import islice
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import InvalidRequestError, ResourceClosedError
-from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.orm import DeclarativeBase, undefer
-from sqlalchemy.orm.interfaces import ORMOption
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase
 
-from ..engine import dialect, driver, driver_errors
-from ..engine.rows import Batch, Row, Rows, chunks, names_of, runs
-from ..errors import NotWritable, StaleRow
-from ..models import SoftDeletable, Timestamped
-from .layout import Layout, layout
-from .reading import Criterion, M, Reading, key_of
+from ..engine import dialect
+from ..errors import StaleRow
+from .keys import check_key_types, has_key, keys_per_statement, refuse_other_keys
+from .keyset import key_attributes
+from .writable import has_default, refuse_names
 
+T = TypeVar("T")
+
+Row = Mapping[str, object]
+Rows = Iterable[Row] | AsyncIterable[Row]
 Keys = Iterable[object] | AsyncIterable[object]
 Progress = Callable[[int], object]
+# The values of a row by what a statement calls its columns.
+Values = dict[str, object]
+
+_ENDED = (
+    "the source of the rows has ended the session's transaction, in which they are written: let it"
+    " use a session of its own"
+)
+
+# Large enough that a round trip does not count, and fewer objects than the 700 after which Python
+# looks for garbage: that would take as long as all the rest.
+CHUNK = 500
 
 
-class Bulk(Reading[M]):
-    """The part of a repository that writes many rows: lazily, and within the session's transaction.
+class Target:
+    """The columns of a model, as bulk statements see them."""
 
-    `rows` are mappings by the names of attributes, from any iterable or async iterable; `keys` are
-    of the type that the rows have them in, or TypeError is raised. Each call does all of its work or
-    none; `progress` is called with the number of rows so far, every few thousand. What the session
-    holds of these rows follows, but for `upsert_many`.
+    def __init__(self, model: type[DeclarativeBase]) -> None:
+        self.model, self.mapper = model, sa.inspect(model)
+        #: The columns that a statement may name, by attribute.
+        self.columns = {
+            attribute.key: column
+            for attribute in self.mapper.column_attrs
+            if isinstance(column := attribute.columns[0], sa.Column) and column.computed is None
+        }
+        self.is_one_table = len(self.mapper.tables) == 1
+        #: What a statement calls them: a statement on several tables takes attributes.
+        self.names = {
+            name: x.key if self.is_one_table else name for name, x in self.columns.items()
+        }
+        attributes = {column: name for name, column in self.columns.items()}
+        self.key = [attribute.key for attribute in key_attributes(self.mapper)]
+        version: Any = self.mapper.version_id_col
+        self.version = attributes.get(version)
+        generator = self.mapper.version_id_generator
+        self.next_version = generator if self.version and callable(generator) else None
+        defaulted = {name for name, x in self.columns.items() if has_default(x)}
+        nullable = {name for name, x in self.columns.items() if not x.type.should_evaluate_none}
+        #: The attributes for which None counts as not given, as it does for session.add().
+        self.defaulted = defaulted & nullable
+        #: What session.add() gives to the other columns that a row leaves out.
+        self.absent: Values = {self.names[x]: None for x in nullable - defaulted - {*self.key}}
+        polymorphic_on: Any = self.mapper.polymorphic_on
+        if kind := attributes.get(polymorphic_on):
+            self.absent[self.names[kind]] = self.mapper.polymorphic_identity
+
+    @property
+    def table(self) -> sa.Table[Any]:
+        """The table of the model. Raise TypeError for a model that has several."""
+        table: object = self.mapper.local_table
+        if self.is_one_table and isinstance(table, sa.Table):
+            return table
+        raise TypeError(
+            f"{self.model.__name__} lies in several tables, and this writes to one: use"
+            " create_many(), or update() and delete() for each row"
+        )
+
+    @property
+    def version_after(self) -> dict[sa.Column[Any], sa.ColumnElement[Any]]:
+        """The version that follows a row's own. Raise TypeError if SQL cannot count it."""
+        if self.version is None or self.next_version is None:
+            return {}
+        column = self.columns[self.version]
+        if isinstance(column.type, sa.Integer) and self.next_version(1) == 2:
+            return {column: column + sa.literal_column("1")}
+        raise TypeError(
+            f"the versions of {self.model.__name__} are no numbers that go up by one: change its"
+            " rows one by one, with update()"
+        )
+
+    def given(self, row: Row) -> Values:
+        """Return what a row gives."""
+        names, defaulted = self.names, self.defaulted
+        return {names[x]: v for x, v in row.items() if v is not None or x not in defaulted}
+
+    def new(self, given: Values) -> Values:
+        """Return the parameters of an INSERT, to which SQLAlchemy adds the defaults."""
+        values = {**self.absent, **given}
+        if self.version and self.next_version:
+            values[self.names[self.version]] = self.next_version(None)
+        return values
+
+
+@cache
+def target(model: type[DeclarativeBase]) -> Target:
+    """Return the target of a model, which is made once."""
+    return Target(model)
+
+
+@dataclass
+class BulkWrite:
+    """One call that writes many rows: what they may give, which may change, how far it is."""
+
+    session: AsyncSession
+    target: Target
+    writable: Collection[str] = ()
+    progress: Progress | None = None
+    criteria: Sequence[sa.ColumnElement[bool]] = ()
+    include_deleted: bool = False
+    # The keys of the rows that the session holds, and those of them that were changed.
+    held: Set[object] = frozenset()
+    changed: set[object] = field(default_factory=set[object])
+    count: int = 0
+
+    def check(self, rows: Sequence[Row]) -> frozenset[str]:
+        """Return the names that rows give.
+
+        Raise TypeError for a row that is no mapping, NotWritable for a name it may not give.
+        """
+        for kind in set(map(type, rows)):
+            if not issubclass(kind, Mapping):
+                # Its items may be values, which an error must not show.
+                raise TypeError(f"rows must be mappings of names to values, not {kind.__name__}")
+        names = frozenset[str]().union(*rows)
+        refuse_names(self.target.model, names, self.writable)
+        return names
+
+    def checked(self, chunks: Iterable[list[Row]]) -> Iterator[list[Row]]:
+        """Yield chunks: check each before, and count it after it was written."""
+        for chunk in chunks:
+            self.check(chunk)
+            yield chunk
+            self.count += len(chunk)
+            if self.progress is not None:
+                self.progress(self.count)
+
+    async def chunks(self, rows: Rows, size: int = CHUNK) -> AsyncIterator[list[Row]]:
+        """Yield the rows in checked chunks."""
+        async for chunk in chunks(rows, size):
+            for checked in self.checked([chunk]):
+                yield checked
+
+    async def execute(self, statement: sa.Update | sa.Delete) -> int:
+        """Execute a change of the rows that may change, and return how many there were."""
+        result = await self.session.execute(
+            statement.where(*self.criteria),
+            # The session's own rows follow later: few of many are among them.
+            execution_options={
+                "synchronize_session": False,
+                "include_deleted": self.include_deleted,
+            },
+        )
+        assert isinstance(result, sa.CursorResult)
+        return result.rowcount
+
+
+async def insert_rows(write: BulkWrite, rows: Rows) -> None:
+    """Insert rows as session.add() does, but for `__init__`, validators and mapper events."""
+    async for chunk in write.chunks(rows):
+        await insert_chunk(write, chunk)
+
+
+async def insert_chunk(write: BulkWrite, chunk: Iterable[Row]) -> None:
+    """Insert a chunk by one statement for each set of columns that rows give."""
+    target = write.target
+    statement = sa.insert(target.table if target.is_one_table else target.model)
+    for some in _by_names(target.new(target.given(row)) for row in chunk).values():
+        await write.session.execute(statement, some, execution_options={"render_nulls": True})
+
+
+async def upsert_chunk(write: BulkWrite, chunk: Iterable[Row], on: Sequence[str]) -> None:
+    """Insert or change a chunk by one statement for each set of columns that rows give."""
+    target = write.target
+    rows = _merge(map(target.given, chunk), [target.names[name] for name in on])
+    for names, some in _by_names(rows).items():
+        statement, made = upsert(write, names, on), onupdates(target.table, names)
+        new = [{**target.new(row), **_call(made, row)} for row in some]
+        for parameters in [new] if dialect.takes_many(statement) else new:
+            await write.session.execute(statement, parameters)
+
+
+def upsert(write: BulkWrite, names: Collection[str], on: Sequence[str]) -> sa.Insert:
+    """Return the statement that inserts or changes rows which give these columns."""
+    mapper, table = write.target.mapper, write.target.table
+    same = [write.target.names[name] for name in on]
+    renewed = {column.key: version for column, version in write.target.version_after.items()}
+    for column, made in onupdates(table, names).items():
+        value = sa.bindparam(_parameter(column), type_=column.type)
+        renewed[column.key] = made.arg if made.is_clause_element else value
+    fixed, criteria = {*same, *table.primary_key.columns.keys()}, [*write.criteria]
+    if mapper.single and mapper.polymorphic_on is not None:
+        # Other classes share the table.
+        kinds = [each.polymorphic_identity for each in mapper.self_and_descendants]
+        criteria.append(sa.or_(*(mapper.polymorphic_on == kind for kind in kinds)))
+    return dialect.upsert(table, same, [x for x in names if x not in fixed], renewed, criteria)
+
+
+def onupdates(
+    table: sa.Table[Any], names: Collection[str]
+) -> Mapping[sa.Column[Any], sa.ColumnDefault]:
+    """Return what makes the columns that a change does not name.
+
+    SQLAlchemy does it for an UPDATE, but not for an INSERT that finds a row.
     """
-
-    #: The names that `create` and `update` take, in whichever number.
-    writable: ClassVar[Collection[str] | None] = None
-
-    async def insert_many(self, rows: Rows, *, progress: Progress | None = None) -> int:
-        """Insert rows with the defaults that the ORM would give them; how many there were.
-
-        Raises NotWritable for a name that is no column's, and what a flush would.
-        """
-        target, count = layout(self.model), 0
-
-        def batches(chunk: list[Row]) -> Iterator[Batch]:
-            nonlocal count
-            for batch in target.inserts(chunk):
-                yield batch
-                count = _report(progress, count + len(batch))
-
-        async with self._writing(target) as connection:
-            async for run in runs(rows, batches):
-                await driver.insert_rows(connection, target.table, run)
-        return count
-
-    async def create_many(self, rows: Rows) -> list[M]:
-        """New rows as `create` makes them, all in memory. Raises what it does."""
-        made: list[M] = []
-        async with self.session.begin_nested():
-            async for chunk in chunks(rows):
-                self._check_writable(names_of(chunk), new=True)
-                some = [self.model(**row) for row in chunk]
-                self.session.add_all(some)
-                await self.session.flush()
-                made += some
-        return made
-
-    async def upsert_many(
-        self, rows: Rows, *, on: Sequence[str], progress: Progress | None = None
-    ) -> int:
-        """Insert rows, or update those that are there; how many there were.
-
-        `on` are the names of a unique constraint or index. A row that has the same values there
-        takes over what the new one gives, and keeps the rest; of two new ones that are the same
-        there the later wins. A row that `statement()` leaves out is left as it is; one that is
-        deleted softly is updated, and stays deleted. On MySQL any other unique constraint counts
-        too. Raises as `insert_many` does.
-        """
-        if isinstance(on, str):
-            raise TypeError(f'on takes several names: write on=("{on}",), with the comma')
-        if not on:
-            raise ValueError("upsert_many() was given no names of a unique constraint or index")
-        target, count = layout(self.model), 0
-        fixed = {*on, *target.key, target.version}
-
-        def batches(chunk: list[Row]) -> Iterator[Batch]:
-            nonlocal count
-            for batch in target.inserts(chunk, alike=True):
-                yield batch
-                count = _report(progress, count + len(batch))
-
-        changes = ((run, target.columns_of(run.given - fixed)) async for run in runs(rows, batches))
-
-        async with self._writing(target) as connection:
-            await dialect.upsert_rows(
-                connection,
-                target.table,
-                changes,
-                on=target.columns_of(on),
-                always=target.renewals(),
-                only=[*target.kinds, *self._criteria()],
-            )
-        return count
-
-    async def update_many(self, keys: Keys, **values: object) -> int:
-        """Give the rows with these keys these values; how many there were.
-
-        Raises NotWritable for a name that is not writable, ValueError for no values.
-        """
-        self._check_writable(values)
-        if not values:
-            raise ValueError("update_many() was given no values")
-        return await self._change(keys, values)
-
-    async def update_rows(self, rows: Rows, *, progress: Progress | None = None) -> int:
-        """Give each row the values of its own mapping, which has its key too; how many there were.
-
-        Where mappings have the version that was read and a row has another by now, or is gone,
-        StaleRow is raised and nothing is changed. Rows that are deleted softly are left as they
-        are. Raises what `update_many` does, and ValueError for a mapping without its key.
-        """
-        target, held = layout(self.model), self._held()
-        # Of the keys their hashes, in eight bytes each: they only tell what a failure was.
-        touched, versioned, count = set[object](), array("q"), 0
-        same = {*target.key, target.version}
-
-        def batches(chunk: list[Row]) -> Iterator[Batch]:
-            nonlocal count
-            for batch in target.updates(chunk):
-                self._check_writable(batch.given - same)
-                if held:
-                    touched.update(held.keys() & batch.row_keys())
-                if target.version in batch.given:
-                    versioned.extend(map(hash, batch.row_keys()))
-                yield batch
-                count = _report(progress, count + len(batch))
-
-        changes = ((run, target.columns_of(run.given - same)) async for run in runs(rows, batches))
-        only = [*target.kinds, *self._criteria()]
-        if issubclass(self.model, SoftDeletable) and not self._include_deleted:
-            only.append(self.model.deleted_at.is_(None))
-        async with self._writing(target) as connection:
-            changed = await dialect.update_rows(
-                connection,
-                target.table,
-                changes,
-                always=target.renewals(),
-                only=only,
-            )
-            if versioned and changed < count:
-                if len(set(versioned)) < len(versioned):
-                    raise ValueError("a row is given twice, with the version that was read")
-                raise StaleRow(
-                    f"{count - changed} of {count} rows of {self.model.__name__} have changed since"
-                    " they were read, or are gone. Read them again, and decide anew."
-                )
-        await self._reread([held[key] for key in touched])
-        return changed
-
-    async def delete_many(self, keys: Keys) -> int:
-        """Delete the rows with these keys, or hide them where they are SoftDeletable; how many."""
-        if issubclass(self.model, SoftDeletable):
-            # One that is deleted already keeps its time.
-            there = self.model.deleted_at.is_(None)
-            return await self._change(keys, {"deleted_at": datetime.now(UTC)}, there)
-        return await self._change(keys, None)
-
-    async def _change(
-        self, keys: Keys, values: Mapping[str, object] | None, *where: Criterion
-    ) -> int:
-        """Give the rows with these keys these values, or delete them for None; how many."""
-        target, held = layout(self.model), self._held()
-        statement: sa.Update | sa.Delete = sa.delete(self.model)
-        if values is not None:
-            raised = {target.table.c[name]: x for name, x in target.next_version().items()}
-            statement = sa.update(self.model).values(**values).values(raised)
-        statement = statement.where(*self._criteria(), *where)
-        # What the session holds follows below: few of many keys are in it.
-        options = {"synchronize_session": False, "include_deleted": self._include_deleted}
-        touched, count = set[object](), 0
-        async with self._writing(target):
-            async for some in chunks(keys, self._keys_at_once):
-                target.check_keys(some)
-                result = await self.session.execute(
-                    statement.where(self._has_key(some)), execution_options=options
-                )
-                assert isinstance(result, sa.CursorResult)
-                count += result.rowcount
-                if held:
-                    touched.update(held.keys() & some)
-        rows = [held[key] for key in touched]
-        if values is not None:
-            await self._reread(rows)
-        else:
-            left = await self._there(rows)
-            for row in rows:
-                if row not in left:
-                    self.session.expunge(row)
-        return count
-
-    def _criteria(self) -> Sequence[sa.ColumnElement[bool]]:
-        """What `statement()` asks of a row. Raises TypeError where that is more than a WHERE."""
-        if not self._is_filtered:
-            return ()
-        statement = self.statement().with_only_columns(*self._key).order_by(None)
-        where, plain = statement.whereclause, sa.select(*self._key)
-        if str(statement) != str(plain if where is None else plain.where(where)):
-            raise TypeError(
-                f"the statement() of {type(self).__name__} is more than a WHERE, which is all that"
-                " many rows can be changed by: read them, and change each"
-            )
-        return () if where is None else (where,)
-
-    async def _reread(self, rows: Collection[M]) -> None:
-        """Have rows in hand hold what the database now holds for them."""
-        attributes = sa.inspect(self.model).column_attrs
-        unloaded = set(attributes.keys()).intersection(*(sa.inspect(row).unloaded for row in rows))
-        for row in rows:
-            self.session.expire(row, attributes.keys())
-        # Whoever has loaded what is otherwise left out goes on to read it.
-        shown = [x for x in attributes if x.deferred and x.key not in unloaded]
-        await self._there(rows, [undefer(x.class_attribute) for x in shown])
-
-    async def _there(self, rows: Collection[M], options: Sequence[ORMOption] = ()) -> set[M]:
-        """Those of the rows that are still in the database; what is expired of them is read."""
-        found = set[M]()
-        async for some in chunks(map(key_of, rows), self._keys_at_once):
-            statement = sa.select(self.model).where(self._has_key(some)).options(*options)
-            read = await self.session.scalars(
-                statement, execution_options={"include_deleted": True}
-            )
-            found.update(read.unique())
-        return found
-
-    @asynccontextmanager
-    async def _writing(self, target: Layout) -> AsyncGenerator[AsyncConnection]:
-        """The session's connection, in a savepoint: what a driver raises by itself is translated."""
-        # The savepoint also sees to it that the transaction has begun: a COPY does not.
-        async with self.session.begin_nested() as savepoint:
-            try:
-                yield await self.session.connection()
-            except Exception as error:
-                if isinstance(error, ResourceClosedError) and not savepoint.is_active:
-                    raise InvalidRequestError(
-                        "what gives the rows has ended the session's transaction, which they are"
-                        " written in: let it commit in a session of its own"
-                    ) from error
-                told = driver_errors.of_driver(error, target.table)
-                if told is None:
-                    raise
-                raise told from error
-
-    def _held(self) -> Mapping[object, M]:
-        """The rows of this model that the session holds, by their keys."""
-        rows = self.session.sync_session.identity_map.values()
-        return {key_of(row): row for row in rows if isinstance(row, self.model)}
-
-    def _check_writable(self, names: Iterable[str], *, new: bool = False) -> None:
-        writable = self.writable
-        if writable is None:
-            writable = _writable(self.model) | (_own_keys(self.model) if new else frozenset[str]())
-        if unknown := set(names) - set(writable):
-            error = NotWritable(self.model, unknown, writable)
-            known = unknown.intersection(sa.inspect(self.model).all_orm_descriptors.keys())
-            if known:
-                # Not in the message, which a web service may pass on.
-                also = ", ".join(f'"{name}"' for name in sorted(known))
-                error.add_note(f"To allow it: writable = {{..., {also}}}, on the repository")
-            raise error
+    made = ((x, x.onupdate) for x in table.columns if x.key not in names)
+    return {column: onupdate for column, onupdate in made if isinstance(onupdate, sa.ColumnDefault)}
 
 
-@cache
-def _writable(model: type[DeclarativeBase]) -> frozenset[str]:
-    """What of a model may be written, where its repository does not say."""
-    mapper = sa.inspect(model)
-    mixins = [mixin for mixin in (Timestamped, SoftDeletable) if issubclass(model, mixin)]
-    maintained = {name for mixin in mixins for name in mixin.__annotations__}
-    others = {*mapper.primary_key, mapper.version_id_col, mapper.polymorphic_on}
-    return frozenset(
-        attribute.key
-        for attribute in mapper.column_attrs
-        if attribute.key not in maintained
-        and others.isdisjoint(attribute.columns)
-        # Not what the database computes, nor an expression.
-        and all(isinstance(x, sa.Column) and x.computed is None for x in attribute.columns)
+def _call(made: Mapping[sa.Column[Any], sa.ColumnDefault], row: Values) -> Values:
+    """Return the parameters that an upsert has beside those of an INSERT."""
+    return {
+        _parameter(column): default.arg(_Context(row)) if default.is_callable else default.arg
+        for column, default in made.items()
+        if not default.is_clause_element
+    }
+
+
+@dataclass
+class _Context:
+    """What an `onupdate` function may ask of SQLAlchemy's context: the values of its row."""
+
+    current_parameters: Values
+
+    def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> Values:
+        return self.current_parameters
+
+
+async def update_chunk(write: BulkWrite, chunk: Sequence[Row]) -> int:
+    """Lock the rows of a chunk, and change them by one statement for each set of columns."""
+    target, rows = write.target, defaultdict[object, dict[str, object]](dict)
+    for key, row in zip(keys_of(write, chunk), chunk, strict=True):
+        rows[key].update(row)
+    versions = await _lock(write, [*rows])
+    given = ((key, row[target.version]) for key, row in rows.items() if target.version in row)
+    refuse_stale(write, sum(versions.get(key, ...) != x for key, x in given), len(rows))
+    fixed = {*target.key, target.version}
+    changes = (
+        {target.names[name]: value for name, value in rows[key].items() if name not in fixed}
+        | {_parameter(target.columns[name]): rows[key][name] for name in target.key}
+        for key in versions
+        if rows[key].keys() - fixed
     )
+    same = [x == sa.bindparam(_parameter(x), type_=x.type) for x in target.table.primary_key]
+    statement = sa.update(target.table).where(*same).values(target.version_after)
+    for some in _by_names(changes).values():
+        await write.session.execute(statement, some)
+    return len(versions)
 
 
-@cache
-def _own_keys(model: type[DeclarativeBase]) -> frozenset[str]:
-    """The names of the key that nobody else makes: a new row needs them, an old one keeps them."""
-    mapper = sa.inspect(model)
-    return frozenset(
-        attribute.key
-        for attribute in mapper.column_attrs
-        if not {*mapper.primary_key}.isdisjoint(attribute.columns)
-        and not any(map(_is_made, attribute.columns))
-    )
+def keys_of(write: BulkWrite, rows: Sequence[Row]) -> list[object]:
+    """Return the keys of rows, and note those that the session holds.
+
+    Raise ValueError for a row without its key, and for a key that is given twice with a version.
+    """
+    key, version = write.target.key, write.target.version
+    if missing := {name for name in key for row in rows if name not in row}:
+        raise ValueError(f"a row gives no {', '.join(sorted(missing))}, its key")
+    keys = [row[key[0]] if len(key) == 1 else tuple(row[x] for x in key) for row in rows]
+    check_key_types(write.target.model, keys)
+    if len({*keys}) < len(keys) and any(version in row for row in rows):
+        raise ValueError("a row is given twice, with the version that was read")
+    write.changed.update(write.held & {*keys})
+    return keys
 
 
-def _is_made(column: sa.ColumnElement[Any]) -> bool:
-    return isinstance(column, sa.Column) and (
-        column.default is not None
-        or column.server_default is not None
-        or column.table.autoincrement_column is column
-    )
+async def _lock(write: BulkWrite, keys: Sequence[object]) -> dict[object, object]:
+    """Lock the rows that have these keys and may change, and return their versions by key."""
+    target, versions = write.target, dict[object, object]()
+    columns = [getattr(target.model, name) for name in (*target.key, target.version) if name]
+    async for some in chunks(keys, keys_per_statement(target.model)):
+        same = has_key(target.model, some)
+        found = await write.session.execute(
+            sa.select(*columns).where(same, *write.criteria).with_for_update(),
+            execution_options={"include_deleted": write.include_deleted},
+        )
+        for row in found:
+            *key, version = row if target.version else (*row, None)
+            versions[key[0] if len(key) == 1 else tuple(key)] = version
+    refuse_other_keys(target.model, versions.keys() - keys)
+    return versions
 
 
-def _report(progress: Progress | None, count: int) -> int:
-    if progress is not None:
-        progress(count)
+def refuse_stale(write: BulkWrite, stale: int, count: int) -> None:
+    """Raise StaleRow where rows have another version than the one that was given."""
+    if stale:
+        raise StaleRow(
+            f"{stale} of {count} rows of {write.target.model.__name__} have changed since they were"
+            " read, or are gone: read them again, and decide again"
+        )
+
+
+async def change_keys(write: BulkWrite, keys: Keys, statement: sa.Update | sa.Delete) -> int:
+    """Execute a change of the rows that have these keys, and return how many there were."""
+    model, count = write.target.model, 0
+    # A model in several tables is refused.
+    assert write.target.table is not None
+    async for some in chunks(keys, keys_per_statement(model)):
+        check_key_types(model, some)
+        count += await write.execute(statement.where(has_key(model, some)))
+        write.changed.update(write.held & {*some})
     return count
+
+
+@asynccontextmanager
+async def savepoint(session: AsyncSession) -> AsyncGenerator[None]:
+    """Open a savepoint for a bulk write, which also begins the transaction: a COPY would not."""
+    async with session.begin_nested() as block:
+        try:
+            yield
+        except InvalidRequestError as error:
+            if block.is_active:
+                raise
+            raise InvalidRequestError(_ENDED) from error
+        if not block.is_active:
+            raise InvalidRequestError(_ENDED)
+
+
+async def chunks(
+    items: Iterable[T] | AsyncIterable[T], size: int = CHUNK
+) -> AsyncIterator[list[T]]:
+    """Yield so many items at a time."""
+    if not isinstance(items, AsyncIterable):
+        for chunk in lists(iter(items), size):
+            yield chunk
+        return
+    chunk = list[T]()
+    async for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = list[T]()
+    if chunk:
+        yield chunk
+
+
+def lists(items: Iterator[T], size: int = CHUNK) -> Iterator[list[T]]:
+    """Yield so many items at a time."""
+    while some := list(islice(items, size)):
+        yield some
+
+
+def _by_names(rows: Iterable[Values]) -> Mapping[frozenset[str], list[Values]]:
+    """Return the rows by what they give."""
+    groups = defaultdict[frozenset[str], list[Values]](list)
+    for row in rows:
+        groups[frozenset(row)].append(row)
+    return groups
+
+
+def _merge(rows: Iterable[Values], names: Sequence[str]) -> Iterable[Values]:
+    """Return the rows, those with the same values of these columns as one: the later wins.
+
+    Their groups can then be written in any order. No NULL is the same as another.
+    """
+    merged = defaultdict[object, Values](dict)
+    for number, row in enumerate(rows):
+        values = [row.get(name) for name in names]
+        merged[number if None in values else str(values)].update(row)
+    return merged.values()
+
+
+def _parameter(column: sa.Column[Any]) -> str:
+    """Return a name for a parameter that no column is called by."""
+    return f"{max(column.table.c.keys(), key=len)}_{column.key}"
