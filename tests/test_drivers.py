@@ -44,13 +44,14 @@ def gaps(repository: Path) -> list[str]:
             f"write a row {module} in the table `{table}` of copier.yml, for the module"
             for module in offers.keys() - rows
         ]
-        everything = {name: what for offered in offers.values() for name, what in offered.items()}
-        found += [
-            f"write {what or name} in template/{folder}/{module}{ending}, as its neighbours do"
-            for module, offered in offers.items()
-            for name, what in everything.items()
-            if offered.get(name) != what
-        ]
+        # What only drivers of one database offer, as COPY, is asked of that database's alone.
+        group = {x: tables[table]["default"].get(x, {}).get("database", folder) for x in offers}
+        for module, offered in offers.items():
+            found += [
+                f"write {what or name} in template/{folder}/{module}{ending}, as its neighbours do"
+                for name, what in _expected(offers, group, module).items()
+                if offered.get(name) != what
+            ]
     databases, tested = tables["databases"]["default"], tables["tested"]["default"]
     for name, row in tables["drivers"]["default"].items():
         lacking = {"database", "choice", "requirements"} - row.keys()
@@ -140,6 +141,23 @@ def _write_module(repository: Path, more: str = "") -> None:
     folder = repository / "template" / "_drivers"
     source = (folder / "aiosqlite.py").read_text("utf-8")
     (folder / "made_up.py").write_text(source + more, "utf-8")
+
+
+def _expected(
+    offers: dict[str, dict[str, str]], group: dict[str, str], module: str
+) -> dict[str, str]:
+    """What modules of the same group offer, or modules of several groups."""
+    groups: dict[str, set[str]] = {}
+    for neighbour, offered in offers.items():
+        for name in offered:
+            groups.setdefault(name, set()).add(group[neighbour])
+    return {
+        name: what
+        for neighbour, offered in offers.items()
+        for name, what in offered.items()
+        if len(groups[name]) > 1 or groups[name] == {group[module]}
+        if group[neighbour] == group[module] or len(groups[name]) > 1
+    }
 
 
 def _offers_of(place: Path) -> dict[str, str]:

@@ -65,6 +65,8 @@ def test_every_name_with_an_underscore_is_the_layers_own_or_marked(
     files = [*(render(driver=driver, web="fastapi").root / LAYER).rglob("*.py")]
     trees = {file: ast.parse(file.read_text("utf-8")) for file in files}
     own = {name for tree in trees.values() for name in _defined(tree)}
+    # Documented, in spite of its underscore: https://docs.python.org/3/library/collections.html
+    own.add("_asdict")
     unmarked = [
         f"{file.name}: {name}"
         for file, tree in trees.items()

@@ -19,8 +19,8 @@ IGNORED_PARAMETERS = (
 )
 
 
-# What keys are sent in.
-Keys = list[Any]
+class Keys(list[Any]):
+    """Keys to send: asyncpg sends any list in binary form."""
 
 
 class RawConnection(Protocol):

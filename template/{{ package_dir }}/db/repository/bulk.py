@@ -61,6 +61,9 @@ class Target:
             if isinstance(column := attribute.columns[0], sa.Column) and column.computed is None
         }
         self.is_one_table = len(self.mapper.tables) == 1
+        self._table: sa.Table[Any] | None = None
+        if self.is_one_table and isinstance(self.mapper.local_table, sa.Table):
+            self._table = self.mapper.local_table
         #: What a statement calls them: a statement on several tables takes attributes.
         self.names = {
             name: x.key if self.is_one_table else name for name, x in self.columns.items()
@@ -84,9 +87,8 @@ class Target:
     @property
     def table(self) -> sa.Table[Any]:
         """The table of the model. Raise TypeError for a model that has several."""
-        table: object = self.mapper.local_table
-        if self.is_one_table and isinstance(table, sa.Table):
-            return table
+        if self._table is not None:
+            return self._table
         raise TypeError(
             f"{self.model.__name__} lies in several tables, and this writes to one: use"
             " create_many(), or update() and delete() for each row"

@@ -63,34 +63,6 @@ class Selection(Generic[Model]):
         attributes = key_attributes(sa.inspect(self.entity).mapper)
         return [getattr(self.entity, attribute.key) for attribute in attributes]
 
-    @classmethod
-    def of(cls, statement: sa.Select[Model], model: type[Model]) -> "Selection[Model]":
-        """Return a selection that finds each row of a statement, which selects `model` alone.
-
-        DISTINCT, GROUP BY and LIMIT move into a subquery of primary keys, since a page adds
-        conditions, columns and a LIMIT of its own.
-
-        Raises:
-            TypeError: The statement selects something else, or more.
-        """
-        described = statement.column_descriptions
-        entity = described[0]["entity"] if len(described) == 1 else None
-        if entity is None or described[0]["expr"] is not entity:
-            names = ", ".join(str(each["name"]) for each in described)
-            raise TypeError(
-                f"a page has rows of {model.__name__} alone, and this statement selects {names}:"
-                f" write sa.select({model.__name__}), with a join or a subquery for the rest"
-            )
-        mapper: Mapper[Model] = sa.inspect(model)
-        if _picks_rows(statement):
-            rows = orm.aliased(model, statement.subquery())
-            keys = [key.key for key in key_attributes(mapper)]
-            found = sa.select(*(getattr(rows, key) for key in keys))
-            own = sa.tuple_(*(getattr(model, key) for key in keys))
-            return cls(sa.select(model).where(own.in_(found)), model)
-        froms = statement.get_final_froms()
-        return cls(statement, entity, joined=froms != [sa.inspect(entity).selectable])
-
     def check(self, orders: Orders) -> None:
         """Raise TypeError for a column to sort by that is in no table of the statement."""
         number = len(self.statement.get_final_froms())
@@ -115,6 +87,34 @@ class Selection(Generic[Model]):
                 "the statement finds a row several times, by a join to many: add .distinct(), or"
                 " write the condition as .where(Model.relationship.any(...))"
             )
+
+
+def select_rows(statement: sa.Select[Model], model: type[Model]) -> Selection[Model]:
+    """Return what finds each row of a statement, which selects `model` alone.
+
+    DISTINCT, GROUP BY and LIMIT move into a subquery of primary keys, since a page adds
+    conditions, columns and a LIMIT of its own.
+
+    Raises:
+        TypeError: The statement selects something else, or more.
+    """
+    described = statement.column_descriptions
+    entity = described[0]["entity"] if len(described) == 1 else None
+    if entity is None or described[0]["expr"] is not entity:
+        names = ", ".join(str(each["name"]) for each in described)
+        raise TypeError(
+            f"a page has rows of {model.__name__} alone, and this statement selects {names}:"
+            f" write sa.select({model.__name__}), with a join or a subquery for the rest"
+        )
+    mapper: Mapper[Model] = sa.inspect(model)
+    if _picks_rows(statement):
+        rows = orm.aliased(model, statement.subquery())
+        keys = [key.key for key in key_attributes(mapper)]
+        found = sa.select(*(getattr(rows, key) for key in keys))
+        own = sa.tuple_(*(getattr(model, key) for key in keys))
+        return Selection(sa.select(model).where(own.in_(found)), model)
+    froms = statement.get_final_froms()
+    return Selection(statement, entity, joined=froms != [sa.inspect(entity).selectable])
 
 
 def _picks_rows(statement: sa.Select[Any]) -> bool:
