@@ -62,8 +62,9 @@ class Target:
         }
         self.is_one_table = len(self.mapper.tables) == 1
         self._table: sa.Table[Any] | None = None
-        if self.is_one_table and isinstance(self.mapper.local_table, sa.Table):
-            self._table = self.mapper.local_table
+        table: object = self.mapper.local_table
+        if self.is_one_table and isinstance(table, sa.Table):
+            self._table = table
         #: What a statement calls them: a statement on several tables takes attributes.
         self.names = {
             name: x.key if self.is_one_table else name for name, x in self.columns.items()
