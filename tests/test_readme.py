@@ -81,7 +81,7 @@ def test_the_demo_shows_what_it_promises(template: Template) -> None:
         "page 1 of 3, 5 posts in all",
         "UniqueViolation: fields=('email',)",
         "4 users, 5 with her",
-        " passed, ",
+        " passed in ",
     ):
         assert shown in done.stdout
     assert (template.repository / "build" / "demo" / "my_service.db").exists()
