@@ -1542,8 +1542,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/pages.py",
-        "        if _picks_rows(statement):\n",
-        "        if not described:\n",
+        "    if _picks_rows(statement):\n",
+        "    if not described:\n",
         "tests/db/probes/test_selects.py::test_a_walk_over_a_select_meets_each_row_once",
     ),
     Mutation(

@@ -23,11 +23,12 @@ WEB_PROBES = ["tests/db/probes/test_fastapi.py", "tests/db/probes/web.py"]
 REPLICA_PROBES = ["tests/db/probes/replicas.py", "tests/db/probes/test_replicas.py"]
 # The layer's own tests, of which there are more with each release.
 PROBES = [
-    path.relative_to(REPOSITORY / "template").as_posix().removesuffix(".jinja")
-    for path in (REPOSITORY / "template" / "tests" / "db" / "probes").iterdir()
-    if path.is_file()
+    path
+    for file in (REPOSITORY / "template" / "tests" / "db" / "probes").iterdir()
+    if file.is_file()
+    if (path := file.relative_to(REPOSITORY / "template").as_posix().removesuffix(".jinja"))
+    not in (*WEB_PROBES, *REPLICA_PROBES)
 ]
-PROBES = [path for path in PROBES if path not in (*WEB_PROBES, *REPLICA_PROBES)]
 
 OURS = [
     "src/shop/db/__init__.py",
