@@ -56,7 +56,7 @@ async def _fill_the_file(ground: Ground) -> None:
             await session.flush()
 
         async with ground.using() as database:
-            with pytest.raises(db.Unavailable, match="make room on the disk"):
+            with pytest.raises(db.Unavailable, match="free space on the disk"):
                 await database.run(work, attempts=2)
         # There is room again.
         await ground.add(f"{number}")
@@ -71,7 +71,7 @@ async def test_disk_error(ground: Ground) -> None:
 
     async def fault(number: int) -> None:
         async with ground.using() as database:
-            with _erring_disk(), pytest.raises(db.Unavailable, match="look at the disk"):
+            with _erring_disk(), pytest.raises(db.Unavailable, match="check the disk"):
                 await database.run(work, attempts=2)
             assert database.pool_status().in_use == 0
         await ground.add(f"{number}")
@@ -130,7 +130,7 @@ async def test_file_corrupt(ground: Ground) -> None:
         await ground.witness.dispose()
         with _damaged(file, ground.random, header=bool(number % 2)):
             async with ground.using() as database:
-                with pytest.raises(db.Unavailable, match=r"restore a backup|is no database"):
+                with pytest.raises(db.Unavailable, match=r"restore a backup|is not a database"):
                     async with database.transaction() as session:
                         await insert(session, f"{number} again")
                 assert database.pool_status().in_use == 0
