@@ -135,7 +135,7 @@ def disk_full(url: str) -> None:
                 try:
                     await database.run(work, attempts=2)
                 except db.Unavailable as error:
-                    assert "make room on the disk" in str(error)
+                    assert "free space on the disk" in str(error)
                 else:
                     raise AssertionError("there was room")
                 ballast.unlink()
