@@ -336,6 +336,8 @@ async def savepoint(session: AsyncSession) -> AsyncGenerator[None]:
     """Open a savepoint for a bulk write, which also begins the transaction: a COPY would not."""
     async with session.begin_nested() as block:
         try:
+            # SQLAlchemy sends SAVEPOINT only when the session uses its connection.
+            await session.connection()
             yield
         except InvalidRequestError as error:
             if block.is_active:
