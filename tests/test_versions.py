@@ -1,8 +1,8 @@
 """The versions that the layer needs, and those that a release was tested with."""
 
 import ast
-import os
 import tomllib
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 
@@ -17,11 +17,10 @@ def test_the_tested_versions_are_those_of_this_environment(ask: Ask) -> None:
     tested: dict[str, str] = ask()["tested"]
     here = {name: version(name) for name in tested}
     newer = {name: here[name] for name in tested if _numbers(here[name]) > _numbers(tested[name])}
-    # A version that was not run is no tested version.
-    assert here | newer == tested | newer
-    if newer and os.environ.get("REQUIRE_ALL_SERVERS") != "1":
-        pytest.skip(f"raise these in the table `tested` of copier.yml: {newer}")
-    assert newer == {}, "raise these in the table `tested` of copier.yml"
+    assert here | newer == tested | newer, "a version was never run that is named as tested"
+    # A release of today must not fail a change that has nothing to do with it.
+    if newer:
+        warnings.warn(f"raise these in the table `tested` of copier.yml: {newer}", stacklevel=1)
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
