@@ -215,6 +215,41 @@ class Student(Person):
 Person.length = column_property(sa.func.length(Person.name))
 
 
+class Meter(db.BigIntPrimaryKey, db.SoftDeletable, ProbeBase):
+    """Columns that the database computes, without a mixin that asks for them."""
+
+    __tablename__ = "probe_meters"
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "meter"}
+
+    kind: Mapped[str] = mapped_column(sa.String(20))
+    count: Mapped[int] = mapped_column(default=1)
+    double: Mapped[int] = mapped_column(sa.Computed("count * 2", persisted=True))
+    next: Mapped[int] = column_property(count + 1)
+    unit: Mapped[str] = mapped_column(sa.String(10), server_default="kWh")
+    read_at: Mapped[datetime | None] = mapped_column(onupdate=sa.func.now())
+    story: Mapped[str | None] = mapped_column(sa.Text, deferred=True)
+
+
+class WaterMeter(Meter):
+    """In the same table."""
+
+    __mapper_args__ = {"polymorphic_identity": "water"}
+
+    leaks: Mapped[int | None]
+    losses: Mapped[int | None] = mapped_column(sa.Computed("leaks * 10", persisted=True))
+
+
+class HeatMeter(Meter):
+    """In a table of its own beside."""
+
+    __tablename__ = "probe_heat_meters"
+    __mapper_args__ = {"polymorphic_identity": "heat"}
+
+    id: Mapped[int] = mapped_column(sa.ForeignKey(Meter.id), primary_key=True)
+    rooms: Mapped[int] = mapped_column(default=1)
+    valves: Mapped[int] = mapped_column(sa.Computed("rooms * 3", persisted=True))
+
+
 class Colour(StrEnum):
     RED = "red"
     GREEN = "green"

@@ -584,7 +584,7 @@ async def test_a_repository_whose_statement_is_no_mere_where_changes_no_rows_by_
         books.upsert_many([{"id": 1, "title": "a"}], on=["id"]),
         books.delete_many([1]),
     ):
-        with pytest.raises(TypeError, match="OfAda is more than a WHERE"):
+        with pytest.raises(TypeError, match="OfAda has more than a WHERE"):
             await changes
 
 

@@ -31,7 +31,7 @@ async def test_the_model_comes_from_the_type_argument(session: AsyncSession) -> 
     assert Authors(session).model is Author
     assert db.Repository[Book](session).model is Book
     unnamed: db.Repository[Author] = db.Repository(session)
-    with pytest.raises(TypeError, match="a repository of what"):
+    with pytest.raises(TypeError, match="this repository has no model"):
         _ = unnamed.model
 
 

@@ -177,9 +177,9 @@ async def walk(
 async def test_a_join_that_finds_a_row_several_times_is_refused(filled: AsyncSession) -> None:
     statement = sa.select(Author).join(Author.books)
     for sort in ((), ("name",)):
-        with pytest.raises(TypeError, match="several times, by a join to many"):
+        with pytest.raises(TypeError, match="a join in the statement finds a row several times"):
             await Authors(filled).cursor_page(statement=statement, sort=sort)
-        with pytest.raises(TypeError, match="several times, by a join to many"):
+        with pytest.raises(TypeError, match="a join in the statement finds a row several times"):
             await Authors(filled).page(statement=statement, sort=sort)
 
 
@@ -191,13 +191,13 @@ async def test_a_join_that_finds_a_row_several_times_is_refused(filled: AsyncSes
 async def test_a_select_of_more_or_less_than_the_model_is_refused(
     session: AsyncSession, statement: sa.Select[Any]
 ) -> None:
-    with pytest.raises(TypeError, match="rows of Author alone"):
+    with pytest.raises(TypeError, match="SELECT of Author alone"):
         await Authors(session).page(statement=statement)
 
 
 async def test_a_sort_by_what_a_subquery_hides_is_refused(session: AsyncSession) -> None:
     statement = sa.select(Book).join(Book.author).distinct()
-    with pytest.raises(TypeError, match="email cannot be sorted by: its table is not in the FROM"):
+    with pytest.raises(TypeError, match="cannot be sorted by .*email: its FROM lacks the table"):
         await Books(session).page(statement=statement, sort=("author",))
 
 

@@ -1,4 +1,4 @@
-"""Cursors: a place in a sorted table as opaque text, which a client can hand back and not mistake."""
+"""Cursors: a position in sorted rows, as text that a client sends back."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -17,17 +17,24 @@ from ..errors import InvalidCursor
 
 @dataclass(frozen=True)
 class Cursor:
-    """A place in an order: the values of the row there, or None for the end that it comes from."""
+    """A position in sorted rows.
+
+    Attributes:
+        values: The values of the row there, in the order of the sort. None is the beginning, or the
+            end if `backwards`.
+        backwards: The page lies before the position.
+    """
 
     values: Sequence[object] | None
     backwards: bool
 
     @property
     def is_start(self) -> bool:
+        """Return whether this is the position of the first page."""
         return self.values is None and not self.backwards
 
     def fit(self, nullable: Sequence[bool]) -> "Cursor":
-        """Return the cursor itself. Raise InvalidCursor if no row of such columns has its values."""
+        """Return the cursor itself, or raise InvalidCursor if no row can have its values."""
         if self.values is not None and (
             len(self.values) != len(nullable)
             or any(x is None and not y for x, y in zip(self.values, nullable, strict=True))
@@ -36,31 +43,31 @@ class Cursor:
         return self
 
     def encode(self, model: type, sort: Sequence[str]) -> str:
-        """The text that a page gives out, good for this model and this sort alone."""
+        """Return the text of the cursor, which is valid for this model and this sort only."""
         values = None if self.values is None else [_pack(value) for value in self.values]
         text = json.dumps([self.backwards, values], separators=(",", ":")).encode()
         return urlsafe_b64encode(_digest(text, model, sort) + text).decode().rstrip("=")
 
     @staticmethod
     def decode(given: str | None, model: type, sort: Sequence[str]) -> "Cursor":
-        """The place that a text tells; None is the first page. Raises InvalidCursor."""
+        """Return the cursor of a text; None is the first page. Raise InvalidCursor."""
         if given is None:
             return Cursor(None, backwards=False)
         try:
             token = urlsafe_b64decode(given.encode() + b"=" * (-len(given) % 4))
         except ValueError as error:
-            raise InvalidCursor("this is no cursor") from error
+            raise InvalidCursor("this is not a cursor") from error
         digest, text = token[:_DIGEST_SIZE], token[_DIGEST_SIZE:]
         if digest != _digest(text, model, sort):
             raise InvalidCursor(
-                f"this is no cursor of {model.__name__} sorted by {', '.join(sort) or 'its key'}:"
-                " begin at the first page"
+                f"this is not a cursor of {model.__name__} sorted by {', '.join(sort) or 'its key'}:"
+                " start at the first page"
             )
         try:
             backwards, values = json.loads(text)
             return Cursor(None if values is None else [_unpack(x) for x in values], backwards)
         except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
-            # The digest is no secret: it only tells mistakes from cursors.
+            # The digest finds mistakes. It is no signature: anyone can compute it.
             raise InvalidCursor("this cursor was not made here") from error
 
 
@@ -71,7 +78,7 @@ def _microseconds(text: str) -> timedelta:
     return timedelta(microseconds=int(text))
 
 
-# What JSON lacks, by a letter; a datetime is also a date, and so comes before it.
+# Types that JSON lacks, by a letter. A datetime is also a date, so it comes first.
 _TYPES: dict[str, tuple[type, Callable[[str], object]]] = {
     "t": (datetime, datetime.fromisoformat),
     "d": (date, date.fromisoformat),
@@ -85,9 +92,9 @@ _STORABLE = (str, int, float, *(kind for kind, _ in _TYPES.values()))
 
 
 def can_keep(kind: sa.types.TypeEngine[Any]) -> bool:
-    """Return whether a cursor can keep a value of this type, which is no TypeDecorator.
+    """Return whether a cursor can hold values of this type, which is not a TypeDecorator.
 
-    A value of an unknown type is judged when it is packed.
+    For a type without a known Python class, `encode` decides by the value.
     """
     if isinstance(kind, sa.types.NullType | sa.types.UserDefinedType):
         return True
@@ -108,8 +115,8 @@ def _pack(value: object) -> object:
             return [letter, _text(value)]
     if value is not None and type(value) not in (str, int, float, bool):
         raise TypeError(
-            f"a cursor cannot keep a {type(value).__name__}: sort by something of another type, such"
-            " as sa.cast(column, sa.String)"
+            f"a cursor cannot hold a {type(value).__name__}: sort by another type, for example by"
+            " sa.cast(column, sa.String)"
         )
     return value
 
@@ -127,4 +134,4 @@ def _unpack(value: object) -> object:
         case str() | int() | float() | None:
             return value
         case _:
-            raise ValueError("no value of a column")
+            raise ValueError("not the value of a column")

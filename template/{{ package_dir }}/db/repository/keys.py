@@ -79,6 +79,14 @@ def held_rows(session: AsyncSession, model: type[M]) -> Mapping[object, M]:
     return {key_of(row): row for row in rows if isinstance(row, model)}
 
 
+def computed_columns(row: DeclarativeBase) -> list[str]:
+    """Return the columns that the database computed in the last flush, and that are not loaded."""
+    state = sa.inspect(row, raiseerr=True)
+    columns = state.mapper.column_attrs
+    names = state.expired_attributes.intersection(columns.keys())
+    return [name for name in names if not columns[name].deferred]
+
+
 async def refresh(session: AsyncSession, model: type[M], rows: Sequence[M]) -> None:
     """Give rows that the session holds the values that the database now has."""
     attributes = sa.inspect(model).column_attrs

@@ -1,4 +1,4 @@
-"""Keyset pagination: the orders that a page may have, and the rows that follow a row."""
+"""Keyset pagination: the columns that rows are sorted by, and the rows after a position."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,13 +15,13 @@ M = TypeVar("M")
 
 Column = sa.SQLColumnExpression[object]
 Condition = sa.ColumnElement[bool]
-# What a select finds rows of: a model, or an alias of one.
+# A model, or an alias of one.
 Entity = type[Any] | AliasedClass[Any]
 
 
 @dataclass(frozen=True)
 class Order:
-    """A column to sort by, and which way. NULL is greater than any value, on every database."""
+    """A column to sort by, and its direction. NULL is the greatest value, on every database."""
 
     column: sa.ColumnElement[object]
     descending: bool
@@ -29,29 +29,33 @@ class Order:
 
     @property
     def value(self) -> sa.ColumnElement[object]:
-        """The column as a cursor keeps it: an Enum as the text that the database has."""
+        """Return the column as a cursor holds it: an Enum is the text in the database."""
         kind = self.column.type
         if isinstance(kind, sa.Float) and not isinstance(kind, sa.Double):
-            # A short float is shown with fewer digits than it has.
+            # The text of a 32-bit float has fewer digits than its value.
             return sa.cast(self.column, sa.Double)
         if isinstance(kind, sa.Enum):
             return sa.type_coerce(self.column, sa.String())
         return self.column
 
     def clauses(self) -> Sequence[sa.ColumnElement[object]]:
+        """Return the elements of ORDER BY."""
         return dialect.order_by(self.column, descending=self.descending, nullable=self.nullable)
 
     def reverse(self) -> "Order":
+        """Return the same column in the other direction."""
         return replace(self, descending=not self.descending)
 
     def literal(self, value: object) -> sa.ColumnElement[object]:
+        """Return a bind parameter of the column's type."""
         return sa.literal(value, self.column.type)
 
     def equals(self, value: object) -> Condition:
+        """Return the condition that a row has this value."""
         return self.column.is_(None) if value is None else self.column == self.literal(value)
 
     def follows(self, value: object) -> Condition:
-        """Return the condition that a row comes later than one with this value."""
+        """Return the condition that a row comes after one with this value."""
         if value is None:
             return self.column.is_not(None) if self.descending else sa.false()
         if self.descending:
@@ -65,12 +69,13 @@ Orders = tuple[Order, ...]
 
 @dataclass(frozen=True)
 class Part:
-    """Rows that follow a row, and what is left to sort them by."""
+    """A part of the rows after a position, and the order within it."""
 
     where: Condition
     orders: Orders
 
     def of(self, statement: sa.Select[M]) -> sa.Select[M]:
+        """Return this part of a statement's rows."""
         return in_order(self.orders, statement.where(self.where))
 
 
@@ -80,10 +85,10 @@ def sort_orders(
     names: Sequence[str],
     database: sa.Dialect,
 ) -> Orders:
-    """Return what to sort by for names such as `-created_at`, where the minus means descending.
+    """Return the order for names such as `-created_at`, where the minus means descending.
 
-    The primary key comes last, since rows that are equal in all else would change places between
-    pages. It has the direction of the name before it, so that one index serves both.
+    The primary key comes last: otherwise equal rows could change places between two pages. It has
+    the direction of the last name, so that one index serves both.
 
     Raises:
         UnknownField: A name is not in `sortable`.
@@ -111,30 +116,29 @@ def _order(entity: Entity, column: Column, database: sa.Dialect, descending: boo
     if isinstance(attribute, ColumnProperty) and found.mapper.isa(attribute.parent):
         stored = attribute.columns[0]
         nullable = stored not in found.mapper.primary_key and (
-            # A table that is joined, and a subquery, may hold NULL in any column.
+            # In a joined table or a subquery any column may be NULL.
             not isinstance(stored, sa.Column)
             or bool(stored.nullable)
             or stored.table not in found.mapper.tables
             or isinstance(found.selectable, sa.Subquery)
         )
         column = getattr(entity, attribute.key)
-    # What an attribute of a model stands for, and any other expression is.
+    # asc() gives the expression behind the attribute of a model.
     element: sa.ColumnElement[object] = column.asc().element
     kind: sa.types.TypeEngine[Any] = element.type
     while isinstance(kind, sa.TypeDecorator):
-        # A place is what the database holds, not what a type makes of it.
+        # A position consists of the database's values, not of a TypeDecorator's.
         kind = kind.type_engine(database)
     return Order(sa.type_coerce(element, kind), descending, nullable)
 
 
 def rows_after(orders: Orders, values: Sequence[object] | None) -> Sequence[Part]:
-    """Return the rows after one with these values, or all, in parts that follow each other.
+    """Return the rows after one with these values, or all rows, in consecutive parts.
 
-    There are two parts where NULL in the first column divides the rows, since no index serves
-    "beyond this value, or NULL" as one. Each part has a bound on the first column, so that an index
-    leads there, and is not sorted by NULL, which on MySQL no index serves. After (NULL, 7) of
-    `-note` they are `note IS NULL AND id < 7 ORDER BY id DESC`, and then
-    `note IS NOT NULL ORDER BY note DESC, id DESC`.
+    If the first column is nullable, there are two parts, because no index serves "greater than this
+    value, or NULL". Each part has a bound on the first column, which an index can use. No part is
+    sorted by NULL, because on MySQL no index serves that. After (NULL, 7) of `-note` the parts are
+    `note IS NULL AND id < 7 ORDER BY id DESC` and `note IS NOT NULL ORDER BY note DESC, id DESC`.
     """
     if values is None:
         return [Part(sa.true(), orders)]
@@ -152,13 +156,13 @@ def rows_after(orders: Orders, values: Sequence[object] | None) -> Sequence[Part
 def _after(orders: Orders, values: Sequence[object]) -> Condition:
     """Return the condition that a row comes after these values.
 
-    With a and b both ascending it is `a >= x AND (a, b) > (x, y)`, with b descending
+    If a and b are ascending, it is `a >= x AND (a, b) > (x, y)`. If b is descending, it is
     `a >= x AND (a > x OR a = x AND b < y)`.
     """
     first, value = orders[0], orders[0].literal(values[0])
     bound: Condition = sa.true()
     if not first.nullable and len(orders) > 1:
-        # Needed by an index for the OR below, and on MySQL for the comparison of rows too.
+        # An index needs this bound for the OR below, on MySQL also for the comparison of rows.
         bound = first.column <= value if first.descending else first.column >= value
     pairs = list(zip(orders, values, strict=True))
     if len({order.descending for order in orders}) == 1 and not any(x.nullable for x in orders):
@@ -173,6 +177,6 @@ def _after(orders: Orders, values: Sequence[object]) -> Condition:
 
 
 def in_order(orders: Orders, statement: sa.Select[M]) -> sa.Select[M]:
-    """Return a statement sorted like this, and not as it was."""
+    """Return the statement in this order, in place of its own."""
     clauses = [clause for order in orders for clause in order.clauses()]
     return statement.order_by(None).order_by(*clauses)

@@ -1,4 +1,4 @@
-"""Pages of rows, by number and by cursor, of any select of an entity."""
+"""Pages of rows, by number and by cursor, for any SELECT of one entity."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,14 @@ Model = TypeVar("Model", bound=DeclarativeBase)
 
 @dataclass(frozen=True)
 class Page(Generic[M]):
-    """One page of rows, counted from 1, and how many rows there are on all of them."""
+    """One page of rows.
+
+    Attributes:
+        items: The rows of the page.
+        number: The number of the page, from 1.
+        size: How many rows a full page has.
+        total: The number of the rows of all pages.
+    """
 
     items: Sequence[M]
     number: int
@@ -29,6 +36,7 @@ class Page(Generic[M]):
 
     @property
     def pages(self) -> int:
+        """Return the number of pages."""
         return ceil(self.total / self.size)
 
     def map(self, convert: Callable[[M], T]) -> "Page[T]":
@@ -38,7 +46,13 @@ class Page(Generic[M]):
 
 @dataclass(frozen=True)
 class CursorPage(Generic[M]):
-    """One page of rows, and the cursors of the pages after and before it, None where none is."""
+    """One page of rows.
+
+    Attributes:
+        items: The rows of the page.
+        next: The cursor of the next page, or None.
+        previous: The cursor of the previous page, or None.
+    """
 
     items: Sequence[M]
     next: str | None
@@ -51,7 +65,13 @@ class CursorPage(Generic[M]):
 
 @dataclass(frozen=True)
 class Selection(Generic[Model]):
-    """A select of one entity: `joined` where its FROM holds more than that entity."""
+    """A SELECT of one entity.
+
+    Attributes:
+        statement: The SELECT.
+        entity: The model or the alias whose rows it finds.
+        joined: Its FROM has more than that entity.
+    """
 
     statement: sa.Select[Model]
     entity: Entity
@@ -59,22 +79,22 @@ class Selection(Generic[Model]):
 
     @property
     def keys(self) -> list[sa.ColumnElement[object]]:
-        """The primary key of the entity."""
+        """Return the primary key of the entity."""
         attributes = key_attributes(sa.inspect(self.entity).mapper)
         return [getattr(self.entity, attribute.key) for attribute in attributes]
 
     def check(self, orders: Orders) -> None:
-        """Raise TypeError for a column to sort by that is in no table of the statement."""
+        """Raise TypeError if a column of the order is in no table of the statement."""
         number = len(self.statement.get_final_froms())
         for order in orders:
             if len(self.statement.add_columns(order.column).get_final_froms()) > number:
                 raise TypeError(
-                    f"{order.column} cannot be sorted by: its table is not in the FROM of the"
-                    " statement. One with DISTINCT, GROUP BY or LIMIT is sorted by the model alone"
+                    f"this statement cannot be sorted by {order.column}: its FROM lacks the table."
+                    " With DISTINCT, GROUP BY or LIMIT only columns of the model can be sorted by"
                 )
 
     async def refuse_repeated(self, session: AsyncSession, rows: Sequence[object]) -> None:
-        """Raise TypeError where a join finds one of these rows several times."""
+        """Raise TypeError if a join finds one of these rows several times."""
         if not self.joined or not rows:
             return
         keys = self.keys
@@ -84,26 +104,26 @@ class Selection(Generic[Model]):
         repeated = found.having(sa.func.count() > 1).limit(1)
         if (await session.execute(repeated)).first():
             raise TypeError(
-                "the statement finds a row several times, by a join to many: add .distinct(), or"
-                " write the condition as .where(Model.relationship.any(...))"
+                "a join in the statement finds a row several times: add .distinct(), or write the"
+                " condition as .where(Model.relationship.any(...))"
             )
 
 
 def select_rows(statement: sa.Select[Model], model: type[Model]) -> Selection[Model]:
-    """Return what finds each row of a statement, which selects `model` alone.
+    """Return the rows of a statement, as a SELECT that pages can extend.
 
-    DISTINCT, GROUP BY and LIMIT move into a subquery of primary keys, since a page adds
-    conditions, columns and a LIMIT of its own.
+    A page adds conditions, columns and a LIMIT. So a statement with DISTINCT, GROUP BY or LIMIT
+    becomes a subquery of primary keys.
 
     Raises:
-        TypeError: The statement selects something else, or more.
+        TypeError: The statement selects something else than `model`.
     """
     described = statement.column_descriptions
     entity = described[0]["entity"] if len(described) == 1 else None
     if entity is None or described[0]["expr"] is not entity:
         names = ", ".join(str(each["name"]) for each in described)
         raise TypeError(
-            f"a page has rows of {model.__name__} alone, and this statement selects {names}:"
+            f"a page needs a SELECT of {model.__name__} alone, and this one selects {names}:"
             f" write sa.select({model.__name__}), with a join or a subquery for the rest"
         )
     mapper: Mapper[Model] = sa.inspect(model)
@@ -124,11 +144,11 @@ def _picks_rows(statement: sa.Select[Any]) -> bool:
 
 
 def refuse_unkept(orders: Orders) -> None:
-    """Raise TypeError for a column whose values no cursor keeps: now, not at the second page."""
+    """Raise TypeError on the first page for a column whose values no cursor can hold."""
     if unkept := [order.column for order in orders if not can_keep(order.value.type)]:
         raise TypeError(
-            f"a cursor cannot keep {', '.join(map(str, unkept))}: sort by something of another type,"
-            " such as sa.cast(column, sa.String)"
+            f"a cursor cannot hold {', '.join(map(str, unkept))}: sort by another type, for example"
+            " by sa.cast(column, sa.String)"
         )
 
 
@@ -139,8 +159,8 @@ async def fetch_after(
     values: Sequence[object] | None,
     limit: int,
 ) -> list[sa.Row[Any]]:
-    """Return rows after one with these values, each followed by its own values in these orders."""
-    # The database tells the row's place: the session's copy of the row may be older.
+    """Return rows after one with these values, each with its own values of the order."""
+    # The values come from the database: the session's copy of a row may be older.
     placed = statement.add_columns(*(order.value.label(None) for order in orders))
     rows: list[sa.Row[Any]] = []
     for part in rows_after(orders, values):
@@ -158,7 +178,7 @@ async def fetch_page(
     cursor: Cursor,
     size: int,
 ) -> tuple[Sequence[Model], Cursor | None, Cursor | None]:
-    """Return the rows of a page, and the places of the pages after and before it."""
+    """Return the rows of a page, and the cursors of the pages after and before it."""
     if cursor.backwards:
         orders = tuple(map(Order.reverse, orders))
     rows = await fetch_after(session, selection.statement, orders, cursor.values, size + 1)
@@ -167,7 +187,7 @@ async def fetch_page(
     if cursor.backwards:
         rows.reverse()
         begins, ends = is_last, cursor.values is None
-    # Past the last row, the way back begins at the other end.
+    # On an empty page after the last row, the previous page begins at the end.
     first, last = (rows[0][1:], rows[-1][1:]) if rows else (None, None)
     items = [row[0] for row in rows]
     await selection.refuse_repeated(session, items)

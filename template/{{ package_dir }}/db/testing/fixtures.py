@@ -178,12 +178,12 @@ class _JoinedDatabase(Database):
         self._slots = Slots(1)
         self._connection = connection
 
-    # The fixture opens and closes the database; the lifespan of an application may try to.
+    # The fixture opens and closes the database. The lifespan of an application may try to.
     async def __aenter__(self) -> Self:
         return self
 
     async def dispose(self) -> None:
-        pass
+        """Leave the connections open."""
 
     def _open_session(
         self,
