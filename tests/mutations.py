@@ -1793,7 +1793,7 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/repository.py",
-        "                of=self.model,\n",
+        "                of=sa.inspect(self.model).tables,\n",
         "",
         "tests/db/probes/test_repository.py::test_a_row_is_locked_without_what_is_joined_to_it",
         "psycopg",
@@ -1983,7 +1983,7 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/repository.py",
-        ".with_for_update(read=read, of=self.model)",
+        ".with_for_update(read=read, of=sa.inspect(self.model).tables)",
         "",
         "tests/db/probes/test_get_or_create.py::test_requests_at_the_same_time_get_one_row",
         "asyncmy",
@@ -2020,5 +2020,12 @@ MUTATIONS = [
         "async def update(self, row: M, /,",
         "async def update(self, row: M,",
         "tests/db/probes/test_names.py::test_every_method_takes_a_column_of_any_name",
+    ),
+    Mutation(
+        "src/shop/db/repository/repository.py",
+        "                of=sa.inspect(self.model).tables,",
+        "                of=self.model,",
+        "tests/db/probes/test_computed.py::test_a_row_beside_joined_subclasses_is_locked",
+        "asyncpg",
     ),
 ]

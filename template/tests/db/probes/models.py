@@ -219,7 +219,11 @@ class Meter(db.BigIntPrimaryKey, db.SoftDeletable, ProbeBase):
     """Columns that the database computes, without a mixin that asks for them."""
 
     __tablename__ = "probe_meters"
-    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "meter"}
+    __mapper_args__ = {
+        "polymorphic_on": "kind",
+        "polymorphic_identity": "meter",
+        "with_polymorphic": "*",
+    }
 
     kind: Mapped[str] = mapped_column(sa.String(20))
     count: Mapped[int] = mapped_column(default=1)

@@ -36,6 +36,20 @@ async def test_each_column_of_a_row_can_be_read(
     assert (row.count, row.double, row.next) == (4, 8, 5)
 
 
+@pytest.mark.parametrize(("model", "values", "computed"), SHAPES)
+async def test_a_row_beside_joined_subclasses_is_locked(
+    session: AsyncSession,
+    model: type[Meter],
+    values: dict[str, Any],
+    computed: dict[str, Any],
+) -> None:
+    row = await db.Repository[Meter](session).add(model(**values))
+    for lock in ("wait", "nowait", "skip_locked"):
+        found = await db.Repository[Meter](session).get_one(row.id, for_update=lock)
+        assert found is row
+        assert {name: getattr(found, name) for name in computed} == computed
+
+
 async def test_many_rows_can_be_read(session: AsyncSession) -> None:
     rows = await db.Repository[HeatMeter](session).create_many({"rooms": n} for n in (1, 2))
     assert [(row.valves, row.double, row.next, row.unit) for row in rows] == [
