@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import anyio
 import pytest
 import sqlalchemy as sa
 from fastapi import APIRouter, BackgroundTasks, FastAPI, HTTPException
@@ -17,6 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from . import db
 from .models import Author, Book
+from .test_endings import count_wakeups
 from .web import fastapi as web
 
 router = APIRouter()
@@ -343,3 +345,28 @@ async def test_a_stream_that_is_broken_off_leaves_no_task_behind(
     gc.collect()
     loop.set_exception_handler(None)
     assert problems == []
+
+
+async def test_a_cancelled_scope_waits_for_a_commit_without_spinning(
+    fresh_database: db.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = list[bool]()
+
+    async def callback() -> None:
+        await asyncio.sleep(0.5)
+        ended.append(True)
+
+    async def unit() -> None:
+        async with fresh_database.transaction() as session:
+            db.on_commit(session, callback)
+            await session.execute(sa.text("SELECT 1"))
+
+    await unit()
+    calls = count_wakeups(monkeypatch)
+    # Starlette cancels such a scope when the client of a request disconnects.
+    with anyio.move_on_after(0.2) as scope:
+        await unit()
+    assert scope.cancelled_caught
+    assert ended == [True, True]
+    # Without a shield there are over 10,000.
+    assert len(calls) < 100

@@ -41,7 +41,11 @@ def on_commit(session: AsyncSession, callback: Callback) -> None:
 
 
 async def run_callbacks(callbacks: Sequence[Callback]) -> None:
-    """Call and await callbacks in order. An error is logged, since the commit cannot be undone."""
+    """Call and await callbacks in order. An error is logged, since the commit cannot be undone.
+
+    SystemExit and KeyboardInterrupt are raised after the last callback.
+    """
+    exits: list[BaseException] = []
     for callback in callbacks:
         try:
             result = callback()
@@ -49,3 +53,7 @@ async def run_callbacks(callbacks: Sequence[Callback]) -> None:
                 await result
         except (Exception, asyncio.CancelledError):
             logger.exception("a callback of on_commit failed: %r", callback)
+        except BaseException as error:
+            exits.append(error)
+    if exits:
+        raise exits[0]

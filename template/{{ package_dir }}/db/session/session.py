@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import (
 )
 
 from ..errors import ConcurrentSessionUse, TransactionRolledBack
+from .ending import finish
 from .on_commit import run_callbacks
 from .reader import Reader
 from .sync_session import Callback, SyncSession, sync_session_of
@@ -98,25 +99,8 @@ class Session(AsyncSession):
             await self.close()
 
     async def end(self, ending: Coroutine[Any, Any, None]) -> None:
-        """Await a commit or a rollback, and then the callbacks, to the end.
-
-        Nobody knows whether an interrupted COMMIT took effect. So a cancellation is raised after
-        the commit has ended.
-        """
-        task = asyncio.create_task(self._end(ending))
-        cancelled: asyncio.CancelledError | None = None
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as error:
-                cancelled = cancelled or error
-        if not cancelled:
-            return task.result()
-        failure = task.exception()
-        outcome = f"with the error {failure!r}" if failure else "without an error"
-        cancelled.add_note(f"The transaction ended first, {outcome}.")
-        # The same error: asyncio.timeout does not catch a subclass of it.
-        raise cancelled
+        """Await a commit or a rollback, and then the callbacks, to the end."""
+        await finish(self._end(ending))
 
     async def _end(self, ending: Coroutine[Any, Any, None]) -> None:
         sync_session = sync_session_of(self)
