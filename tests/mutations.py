@@ -2073,4 +2073,10 @@ MUTATIONS = [
         "            raise\n",
         "tests/db/probes/test_endings.py::test_an_exit_in_a_callback_lets_the_others_run",
     ),
+    Mutation(
+        "src/shop/db/session/sync_session.py",
+        "        session.is_committed = True\n",
+        "",
+        "tests/db/probes/test_transactions.py::test_run_repeats_no_work_that_committed_by_itself",
+    ),
 ]

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from .engine import Health, Password, PoolStatus, create_engine, dialect, health
 from .errors import RETRYABLE, CommitOutcomeUnknown, DataLayerError
-from .session import Slots, create_session
+from .session import Slots, create_session, sync_session_of
 from .settings import DatabaseSettings
 
 logger = logging.getLogger(__name__)
@@ -187,7 +187,8 @@ class Database:
         """Return what `work(session)` returns, in a transaction that is retried where that is safe.
 
         After an error of RETRYABLE or `retry_on`, the whole of `work` runs again in a new
-        transaction. It never runs again after CommitOutcomeUnknown: that run may be committed.
+        transaction. It never runs again after CommitOutcomeUnknown, because that run may be
+        committed, nor after `work` itself has called `session.commit()`.
 
         Args:
             work: A coroutine function that takes the session.
@@ -202,13 +203,15 @@ class Database:
         self._refuse_inside_a_transaction("run")
         retryable = (*RETRYABLE, *retry_on)
         for attempt in range(1, attempts + 1):
+            session: AsyncSession | None = None
             try:
                 async with self.transaction(
                     isolation_level=isolation_level, read_only=read_only
                 ) as session:
                     return await work(session)
             except retryable as error:
-                if attempt >= attempts or isinstance(error, CommitOutcomeUnknown):
+                is_committed = session is not None and sync_session_of(session).is_committed
+                if attempt >= attempts or is_committed or isinstance(error, CommitOutcomeUnknown):
                     raise
                 logger.info("attempt %d of %d failed: %s", attempt, attempts, error)
             # Wait for a random time, so that transactions that collided do not collide again.

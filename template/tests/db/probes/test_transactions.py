@@ -477,6 +477,18 @@ async def test_a_callback_is_what_can_be_called(session: AsyncSession) -> None:
 # run
 
 
+async def test_run_repeats_no_work_that_committed_by_itself(database: db.Database) -> None:
+    async def work(session: AsyncSession) -> None:
+        author(session)
+        await session.commit()
+        raise db.Unavailable("of another database")
+
+    with pytest.raises(db.Unavailable, match="of another database"):
+        await database.run(work)
+    async with database.session() as session:
+        assert await db.Repository[Author](session).count() == 1
+
+
 async def test_run_returns_what_the_work_returns(database: db.Database) -> None:
     async def work(session: AsyncSession) -> str:
         return author(session).email

@@ -3,7 +3,7 @@
 from .on_commit import on_commit, run_callbacks
 from .session import JoinMode, Session, create_session
 from .slots import Slots
-from .sync_session import Callback
+from .sync_session import Callback, sync_session_of
 
 __all__ = [
     "Callback",
@@ -13,4 +13,5 @@ __all__ = [
     "create_session",
     "on_commit",
     "run_callbacks",
+    "sync_session_of",
 ]

@@ -24,6 +24,8 @@ class SyncSession(GuardedSession):
         self.pending: dict[SessionTransaction | None, list[Callback]] = {}
         # Callbacks whose transaction is committed.
         self.due: list[Callback] = []
+        # Whether a transaction of this session was committed.
+        self.is_committed = False
         # The error of the last flush that failed, and so rolled back.
         self.failure: Exception | None = None
 
@@ -57,6 +59,7 @@ def _after_commit(session: SyncSession) -> None:
     savepoint = session.get_nested_transaction()
     callbacks = session.pending.pop(savepoint, [])
     if savepoint is None:
+        session.is_committed = True
         session.due += callbacks
     else:
         outer = savepoint.parent if savepoint.parent and savepoint.parent.nested else None
