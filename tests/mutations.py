@@ -82,13 +82,6 @@ MUTATIONS = [
         "",
         "tests/db/probes/test_testing.py::test_a_reader_undoes_nothing_that_was_committed_meanwhile",
     ),
-    Mutation(
-        "src/shop/db/testing/fixtures.py",
-        "Slots(1)",
-        "Slots(2)",
-        "tests/db/probes/test_testing.py::test_works_of_gather_take_turns",
-        "asyncpg",
-    ),
     *(
         Mutation(
             "src/shop/db/testing/fixtures.py",
@@ -2078,5 +2071,30 @@ MUTATIONS = [
         "        session.is_committed = True\n",
         "",
         "tests/db/probes/test_transactions.py::test_run_repeats_no_work_that_committed_by_itself",
+    ),
+    Mutation(
+        "src/shop/db/testing/fixtures.py",
+        "            self._turn(),\n",
+        "",
+        "tests/db/probes/test_testing.py::test_units_of_different_tasks_take_turns",
+    ),
+    Mutation(
+        "src/shop/db/testing/fixtures.py",
+        "        if self._unit_task is task:\n",
+        "        if self._unit_task:\n",
+        "tests/db/probes/test_testing.py::test_units_of_different_tasks_take_turns",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/testing/fixtures.py",
+        "        except TimeoutError as error:\n",
+        "        except KeyError as error:\n",
+        "tests/db/probes/test_testing.py::test_a_unit_that_waits_for_its_own_parent_is_refused",
+    ),
+    Mutation(
+        "src/shop/db/testing/fixtures.py",
+        "def engine(self) -> AsyncEngine:",
+        "def own_engine(self) -> AsyncEngine:",
+        "tests/db/probes/test_testing.py::test_the_engine_is_outside_of_a_test",
     ),
 ]

@@ -126,7 +126,7 @@ class Database:
 
         At the end of the block it is rolled back and closed.
         """
-        async with self._opened(self.engine) as session:
+        async with self._bind({}, read_only=False) as bind, self._opened(bind) as session:
             yield session
 
     @asynccontextmanager

@@ -138,6 +138,37 @@ async def test_works_of_gather_take_turns(database: db.Database) -> None:
     assert await database.gather(work, work, work) == (1, 2, 3)
 
 
+async def test_units_of_different_tasks_take_turns(database: db.Database) -> None:
+    async def unit(name: str) -> None:
+        async with database.transaction() as session:
+            session.add(Author(email=f"{name}@example.com"))
+            await session.flush()
+            await asyncio.sleep(0.01)
+            if name == "eve":
+                raise ValueError(name)
+
+    results = await asyncio.gather(*map(unit, ("ada", "eve", "bob")), return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), ValueError, type(None)]
+    # The unit that failed took no other one with it.
+    assert sorted(await _emails(database)) == ["ada@example.com", "bob@example.com"]
+
+
+async def test_a_unit_that_waits_for_its_own_parent_is_refused(database: db.Database) -> None:
+    database.settings = database.settings.model_copy(update={"pool_timeout": 0.1})
+    async with database.transaction():
+        with pytest.raises(RuntimeError, match="Take `fresh_database` for parallel units"):
+            await asyncio.create_task(_add(database, "ada@example.com"))
+        # The same task opens another one.
+        await _add(database, "eve@example.com")
+    assert await _emails(database) == ["eve@example.com"]
+
+
+async def test_the_engine_is_outside_of_a_test(database: db.Database) -> None:
+    with pytest.raises(RuntimeError, match="take `fresh_database`"):
+        _ = database.engine
+    assert (await database.ping()).ok
+
+
 async def test_an_isolation_level_is_accepted(database: db.Database) -> None:
     async with database.transaction(isolation_level="SERIALIZABLE") as session:
         assert await session.scalar(sa.select(sa.func.count(Author.id))) == 0

@@ -2,10 +2,18 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Generator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, nullcontext, suppress
 from functools import cache
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 from uuid import uuid4
 
 import pytest
@@ -16,9 +24,11 @@ from alembic.config import Config
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
-from ..database import Database
+from ..database import BindContext, Database
+from ..engine import Health
+from ..engine.health import ping
 from ..models import metadata
-from ..session import Callback, JoinMode, Slots, create_session
+from ..session import Callback, JoinMode, create_session
 from ..settings import DatabaseSettings
 from .databases import create_database, drop_database, temporary_server
 from .query_log import QueryLog
@@ -172,11 +182,10 @@ class _JoinedDatabase(Database):
     def __init__(self, shared: Database, connection: AsyncConnection) -> None:
         super().__init__(shared.settings)
         self.committed: list[Callback] = []
-        self._engine, self._variants = shared.engine, shared._variants
-        self._process, self._loop = os.getpid(), asyncio.get_running_loop()
-        # A connection executes one statement at a time.
-        self._slots = Slots(1)
+        self._engine = shared.engine
         self._connection = connection
+        self._unit = asyncio.Lock()
+        self._unit_task: asyncio.Task[Any] | None = None
 
     # The fixture opens and closes the database. The lifespan of an application may try to.
     async def __aenter__(self) -> Self:
@@ -184,6 +193,53 @@ class _JoinedDatabase(Database):
 
     async def dispose(self) -> None:
         """Leave the connections open."""
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """Refuse access: what commits on the engine's other connections would stay for all tests."""
+        raise RuntimeError(
+            "`database.engine` is outside of the test's transaction: take `fresh_database`, or"
+            " `await session.connection()` of a session of `database`"
+        )
+
+    async def ping(self, timeout: float = 5) -> Health:
+        """Return whether the database answers, on a connection outside of the test's transaction."""
+        return await ping(self._connection.engine, timeout)
+
+    @asynccontextmanager
+    async def transaction(
+        self, *, isolation_level: str | None = None, read_only: bool = False
+    ) -> AsyncGenerator[AsyncSession]:
+        """Open a unit of work. Units of different tasks take turns: each is a savepoint."""
+        async with (
+            self._turn(),
+            super().transaction(isolation_level=isolation_level, read_only=read_only) as session,
+        ):
+            yield session
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncGenerator[None]:
+        task = asyncio.current_task()
+        if self._unit_task is task:
+            yield
+            return
+        try:
+            async with asyncio.timeout(self.settings.pool_timeout):
+                await self._unit.acquire()
+        except TimeoutError as error:
+            raise RuntimeError(
+                "a unit of work waits for the unit of another task, which does not end: in the"
+                " fixture `database` units take turns. Take `fresh_database` for parallel units"
+            ) from error
+        self._unit_task = task
+        try:
+            yield
+        finally:
+            self._unit_task = None
+            self._unit.release()
+
+    def _bind(self, options: Mapping[str, object], *, read_only: bool) -> BindContext:
+        return nullcontext(self._connection)
 
     def _open_session(
         self,
@@ -212,8 +268,9 @@ async def database(
 ) -> AsyncGenerator[_JoinedDatabase]:
     """Return the database for one test. The code under test may commit; the test rolls back.
 
-    All sessions are savepoints of one transaction. Isolation levels and deferred constraints have
-    no effect, and sessions take turns. A test that needs these takes `fresh_database`.
+    All sessions are savepoints of one transaction. So `now()` is the same in all statements,
+    isolation levels and deferred constraints have no effect, and units of work take turns. A test
+    that needs these, or `database.engine`, takes `fresh_database`.
     """
     shared = await shared_databases(database_template)
     async with shared.engine.connect() as connection:
