@@ -2097,4 +2097,16 @@ MUTATIONS = [
         "def own_engine(self) -> AsyncEngine:",
         "tests/db/probes/test_testing.py::test_the_engine_is_outside_of_a_test",
     ),
+    Mutation(
+        "src/shop/db/tls.py",
+        'for name in ("hostaddr", "host", "service")',
+        'for name in ("host",)',
+        "tests/db/probes/test_settings.py::test_the_words_of_a_providers_url_are_understood",
+    ),
+    Mutation(
+        "src/shop/db/settings.py",
+        "    if repeated:\n",
+        "    if not url:\n",
+        "tests/db/probes/test_settings.py::test_a_parameter_that_is_there_twice_is_refused",
+    ),
 ]

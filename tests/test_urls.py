@@ -80,3 +80,26 @@ def test_a_url_leads_to_the_server_or_is_refused_in_a_sentence(render: Render, d
     _, problem = told["what nobody knows"]
     assert problem.startswith("Unavailable: cannot connect: ")
     assert "schema" in problem
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+@pytest.mark.parametrize(
+    ("url", "variables", "sentence"),
+    [
+        ("///shop", {"PGHOST": "db.example.invalid"}, "names no host, and PGHOST names one"),
+        ("//me@/shop", {"PGHOST": "db.example.invalid"}, "names no host, and PGHOST names one"),
+        ("///shop", {"PGSERVICE": "orders"}, "names no host, and PGSERVICE names one"),
+        ("//me@localhost/shop", {"PGSSLMODE": "verify-full"}, "PGSSLMODE is verify-full, and"),
+        # These agree.
+        ("//me@localhost:1/shop", {"PGSSLMODE": "prefer"}, "cannot connect"),
+        ("//me@localhost:1/shop", {"PGHOST": "db.example.invalid"}, "cannot connect"),
+        ("//me@localhost:1/shop?sslmode=disable", {"PGSSLMODE": "require"}, "cannot connect"),
+    ],
+)
+def test_a_variable_of_libpq_that_contradicts_the_settings_is_refused(
+    render: Render, driver: str, url: str, variables: dict[str, str], sentence: str
+) -> None:
+    project = render(driver=driver)
+    url = f"postgresql+{driver}:{url}"
+    said = project.fail("python", "-m", "shop.db", "ping", DATABASE_URL=url, **variables)
+    assert sentence in said

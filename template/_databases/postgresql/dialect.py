@@ -1,5 +1,6 @@
 """The differences of PostgreSQL: types, error codes, transactions, locks."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql import visitors
 
 from ..settings import DatabaseSettings
+from ..tls import mode_of, parse_mode
 from . import driver
 
 TIMESTAMP = sa.DateTime(timezone=True)
@@ -93,8 +95,32 @@ def session_settings(settings: DatabaseSettings) -> dict[str, str]:
     return _timeouts(settings) if settings.pooler == "none" else {}
 
 
+def _check_environment(settings: DatabaseSettings) -> None:
+    """Raise ValueError if libpq's variables name a server or a TLS mode that the settings do not."""
+    url = settings.url
+    if not url.host and url.query.keys().isdisjoint({"host", "hostaddr", "service"}):
+        for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE"):
+            if os.environ.get(name):
+                raise ValueError(
+                    f"DATABASE_URL names no host, and {name} names one: write the host into"
+                    " DATABASE_URL, because it decides about TLS"
+                )
+    word = os.environ.get("PGSSLMODE")
+    chosen = settings.tls or mode_of(url)
+    if word and not chosen and parse_mode(word) not in (None, settings.tls_mode):
+        raise ValueError(
+            f"PGSSLMODE is {word}, and connections to this URL use {settings.tls_mode}: set"
+            " DATABASE_TLS, which is read instead of PGSSLMODE"
+        )
+
+
 def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
-    """Add the listeners that begin each transaction of an engine."""
+    """Add the listeners that begin each transaction of an engine.
+
+    Raises:
+        ValueError: A variable of libpq contradicts the settings.
+    """
+    _check_environment(settings)
     if settings.pooler == "none":
         event.listen(engine.sync_engine, "begin", _begin)
         return

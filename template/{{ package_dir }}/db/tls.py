@@ -26,16 +26,23 @@ def mode_of(url: URL) -> TLSMode | None:
     """Return the mode that a URL names, or None if it names none.
 
     Raises:
-        ValueError: The URL names an unknown mode.
+        ValueError: The URL names an unknown mode, or several.
     """
-    word = _parameter(url, _MODE_PARAMETERS) or "true"
-    try:
-        mode = _MODES[word.lower().replace("_", "-")]
-    except KeyError:
-        raise ValueError(f"{word} is not a TLS mode: write one of {', '.join(_MODES)}") from None
+    words = [word for name in _MODE_PARAMETERS for word in _words(url, name)]
+    if len(words) > 1:
+        raise ValueError(f"the URL names several TLS modes, {' and '.join(words)}: write one")
+    mode = parse_mode(*words)
     # Channel binding protects from a man in the middle. On any driver, verification does the same.
     bound = _parameter(url, ("channel_binding",)) == "require"
     return "verify-full" if mode == "require" and bound else mode
+
+
+def parse_mode(word: str = "true") -> TLSMode | None:
+    """Return the mode of a word, or None if it falls back to plain text. Raise ValueError."""
+    try:
+        return _MODES[word.lower().replace("_", "-")]
+    except KeyError:
+        raise ValueError(f"{word} is not a TLS mode: write one of {', '.join(_MODES)}") from None
 
 
 def authority_of(url: URL) -> Path | None:
@@ -51,9 +58,9 @@ def without_parameters(url: URL) -> URL:
 
 def default_mode(url: URL) -> TLSMode:
     """Return the mode for a URL that names none: `disable` for this machine, else `verify-full`."""
-    hosts = url.query.get("host", url.host or "localhost")
-    local = map(_is_local, (hosts,) if isinstance(hosts, str) else hosts)
-    return "disable" if all(local) else "verify-full"
+    # libpq connects to `hostaddr` whatever the host is, and a service has an address of its own.
+    hosts = [host for name in ("hostaddr", "host", "service") for host in _words(url, name)]
+    return "disable" if all(map(_is_local, hosts or [url.host or "localhost"])) else "verify-full"
 
 
 def create_context(mode: TLSMode, authority: Path | None) -> ssl.SSLContext | None:
@@ -74,9 +81,13 @@ def create_context(mode: TLSMode, authority: Path | None) -> ssl.SSLContext | No
     return context
 
 
+def _words(url: URL, name: str) -> tuple[str, ...]:
+    value = url.query.get(name, ())
+    return (value,) if isinstance(value, str) else value
+
+
 def _parameter(url: URL, names: tuple[str, ...]) -> str:
-    value = next((url.query[name] for name in names if name in url.query), "")
-    return value if isinstance(value, str) else value[-1]
+    return next((word for name in names for word in _words(url, name)), "")
 
 
 def _is_local(host: str) -> bool:

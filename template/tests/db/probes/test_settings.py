@@ -182,9 +182,21 @@ def test_the_way_is_verified_but_on_this_machine(host: str, mode: str) -> None:
         ("ssl-mode=REQUIRED", "require"),
         ("ssl_mode=VERIFY_IDENTITY", "verify-full"),
         ("ssl-mode=DISABLED", "disable"),
+        ("hostaddr=127.0.0.1", "disable"),
+        ("hostaddr=192.0.2.1", "verify-full"),
+        ("hostaddr=127.0.0.1&host=db.example", "verify-full"),
+        ("service=orders", "verify-full"),
     ],
 )
 def test_the_words_of_a_providers_url_are_understood(query: str, mode: str) -> None:
     url = f"{DRIVER}://me@db.example/shop?{query}"
     assert Settings.model_validate({"url": url}).tls_mode == mode
     assert Settings.model_validate({"url": url, "tls": "verify-full"}).tls_mode == "verify-full"
+
+
+@pytest.mark.parametrize(
+    "query", ["sslmode=require&sslmode=disable", "sslmode=require&ssl=false", "options=a&options=b"]
+)
+def test_a_parameter_that_is_there_twice_is_refused(query: str) -> None:
+    with pytest.raises(ValueError, match="several"):
+        Settings.model_validate({"url": f"{DRIVER}://me@db.example/shop?{query}"})
