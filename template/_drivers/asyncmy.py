@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 import asyncmy
@@ -15,6 +16,9 @@ IGNORED_PARAMETERS = ()
 class RawConnection(Protocol):
     """The part of asyncmy.Connection that is used here."""
 
+    async def connect(self) -> object:
+        """Open the connection."""
+
     async def ping(self, reconnect: bool, /) -> object:
         """Test the connection."""
 
@@ -27,13 +31,16 @@ def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) ->
 
     https://github.com/long2ice/asyncmy/blob/dev/asyncmy/connection.pyx
     """
-    # connect() is only partly typed.
-    driver: Any = asyncmy
+    create_connection = _connection_class()
 
-    async def connect(*arguments: object, **options: object) -> RawConnection:
+    async def connect(*arguments: object, **options: Any) -> RawConnection:
+        if password := options.get("password"):
+            # asyncmy encodes a password as Latin-1, and the server expects UTF-8.
+            options["password"] = password.encode()
+        connection: RawConnection = create_connection(*arguments, **options)
         # asyncmy limits only the TCP connection. A server may accept it and never answer.
         async with asyncio.timeout(settings.connect_timeout):
-            connection: RawConnection = await driver.connect(*arguments, **options)
+            await connection.connect()
         return connection
 
     return {
@@ -42,10 +49,32 @@ def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) ->
         "charset": "utf8mb4",
         "connect_timeout": settings.connect_timeout,
         "read_timeout": settings.command_timeout or None,
-        "program_name": settings.application_name,
+        # The driver sends its attributes in at most 250 bytes, and needs some for others.
+        "program_name": settings.application_name.encode()[:128].decode(errors="ignore"),
         "init_command": f"SET {', '.join(f'{name} = {value}' for name, value in session.items())}",
         "ssl": create_context(settings.tls_mode, settings.tls_authority),
     }
+
+
+def _connection_class() -> Any:
+    """Return a subclass of asyncmy.Connection that closes its socket at once."""
+    # It is only partly typed.
+    base: Any = asyncmy.Connection
+
+    def close(self: Any) -> None:
+        # PRIVATE: asyncmy Connection._transport: close() waits until the server has got everything
+        if self._transport:
+            self._transport.abort()
+        base.close(self)
+
+    async def ensure_closed(self: Any) -> None:
+        # asyncmy waits until the server closes TLS, and until it has got everything.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await base.ensure_closed(self)
+        self.close()
+
+    return type("Connection", (base,), {"close": close, "ensure_closed": ensure_closed})
 
 
 async def ping(connection: RawConnection) -> None:
@@ -56,6 +85,14 @@ async def ping(connection: RawConnection) -> None:
 def hang_up(connection: RawConnection) -> None:
     """Close the connection at once, without a message to the server. Waiting calls fail."""
     connection.close()
+
+
+def is_streaming(connection: object) -> bool:
+    """Return whether a stream is being read on the connection."""
+    # PRIVATE: asyncmy Connection._result: a stream that is still open has no public name
+    result = getattr(connection, "_result", None)
+    # PRIVATE: asyncmy MySQLResult.unbuffered_active: see the line above
+    return bool(getattr(result, "unbuffered_active", False))
 
 
 def error_code(error: BaseException) -> str | None:

@@ -234,7 +234,7 @@ def upsert(
 def takes_many(statement: sa.Insert) -> bool:
     """Return whether a statement takes many rows at once.
 
-    asyncmy and aiomysql send what follows VALUES as it is: without parameters, each % doubled.
+    The drivers send what follows VALUES as it is: without parameters, each % doubled.
     """
     dialect = mysql.dialect(paramstyle="format")
     text = str(statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True}))
@@ -266,10 +266,7 @@ def _begin(connection: sa.Connection) -> None:
 def _refuse_during_a_stream(connection: sa.Connection, *execution: object) -> None:
     # A connection sends one result at a time. For a second statement the driver discards the rest
     # of an open stream, and only warns.
-    # PRIVATE: asyncmy Connection._result: a stream that is still open has no public name
-    result = getattr(connection.connection.driver_connection, "_result", None)
-    # PRIVATE: asyncmy MySQLResult.unbuffered_active: see the line above
-    if getattr(result, "unbuffered_active", False):
+    if driver.is_streaming(connection.connection.driver_connection):
         raise InvalidRequestError(
             "a stream is open on this connection, and MySQL sends one result at a time: leave the"
             " stream first, read in batches(), or use another session"
