@@ -60,12 +60,12 @@ def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) ->
 
 
 def _connection_class(timeout: float) -> Any:
-    """Return a subclass of aiomysql.Connection that waits for the server for a limited time.
+    """Return a subclass of aiomysql.Connection that limits how long it waits for an answer.
 
-    It refuses a server without TLS if TLS is wanted, and closes its socket at once.
+    It closes its socket at once, and refuses a server without TLS if TLS is required.
 
     Args:
-        timeout: The time for an answer of the server, in seconds; 0 means no limit.
+        timeout: The limit in seconds; 0 means no limit.
     """
     base = aiomysql.Connection
 
@@ -76,22 +76,36 @@ def _connection_class(timeout: float) -> Any:
         base.close(self)
 
     async def read_packet(self: Any, *arguments: object) -> object:
-        async with asyncio.timeout(timeout or None):
-            # PRIVATE: aiomysql Connection._read_packet: aiomysql has no timeout for an answer
-            return await base._read_packet(self, *arguments)
+        try:
+            async with asyncio.timeout(timeout or None):
+                # PRIVATE: aiomysql Connection._read_packet: aiomysql has no timeout for an answer
+                return await base._read_packet(self, *arguments)
+        except TimeoutError as error:
+            raise aiomysql.OperationalError(2013, f"no answer within {timeout:g} s") from error
 
     async def authenticate(self: Any) -> None:
         # PRIVATE: aiomysql Connection._ssl_context: see the next line
         if self._ssl_context and not self.server_capabilities & _TLS:
-            # aiomysql would go on in plain text.
+            # aiomysql would continue in plain text.
             raise aiomysql.OperationalError(2026, "the server does not support TLS")
-        # PRIVATE: aiomysql Connection._request_authentication: the last moment without a password
+        # PRIVATE: aiomysql Connection._request_authentication: it sends the password
         await base._request_authentication(self)
+
+    def escape(self: Any, value: object) -> str:
+        # PyMySQL 1.2.3 took away what aiomysql calls for bytes:
+        # https://github.com/aio-libs/aiomysql/issues/1080
+        quoted: str = (
+            f"_binary X'{value.hex()}'" if isinstance(value, bytes) else base.escape(self, value)
+        )
+        return quoted
 
     methods = {
         "close": close,
         "_read_packet": read_packet,
         "_request_authentication": authenticate,
+        "escape": escape,
+        # __del__ reads it, also if the constructor refused an argument.
+        "_writer": None,
     }
     return type("Connection", (base,), methods)
 
