@@ -3,11 +3,13 @@
 import os
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import faults
 import pytest
 import report
+from certificates import make_certificates
 from harness import (
     Answers,
     Project,
@@ -64,6 +66,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     """The working tree, as a release."""
     return Template.snapshot(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an authority, its certificate for localhost, and another authority."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture

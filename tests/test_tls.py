@@ -2,13 +2,11 @@
 
 import json
 import os
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import Project
+from harness import SERVER_DRIVERS, Project, tiered
 
 Render = Callable[..., Project]
 
@@ -97,47 +95,9 @@ MYSQL = (
     " WHERE variable_name = 'SSL_CIPHER'",
 )
 
-EXTENSIONS = """\
-subjectAltName = DNS:localhost
-basicConstraints = CA:FALSE
-subjectKeyIdentifier = hash
-authorityKeyIdentifier = keyid
-"""
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority, its certificate for localhost, and another authority."""
-    folder = tmp_path_factory.mktemp("certificates")
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    for name in ("ca", "other"):
-        usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
-        subject = ["-subj", f"/CN={name}", "-days", "2", *usage]
-        openssl(
-            folder, "req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.crt", *subject
-        )
-    openssl(folder, "req", *key, "-keyout", "server.key", "-out", "csr", "-subj", "/CN=localhost")
-    (folder / "extensions").write_text(EXTENSIONS)
-    authority = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2"]
-    extensions = ["-extfile", "extensions"]
-    openssl(folder, "x509", "-req", "-in", "csr", "-out", "server.crt", *authority, *extensions)
-    (folder / "server.key").chmod(0o600)
-    if os.geteuid() == 0:
-        for parent in (folder, *folder.parents[:2]):
-            parent.chmod(0o755)
-        mapped = ["unshare", "--user", "--map-user=65534", "--map-group=65534", "true"]
-        if subprocess.run(mapped, capture_output=True).returncode:
-            # The server runs as nobody, and wants its key for itself.
-            shutil.chown(folder / "server.key", "nobody")
-    return folder
-
-
-def openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
 
 @pytest.mark.server
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg", "asyncmy"])
+@pytest.mark.parametrize("driver", tiered(SERVER_DRIVERS, "asyncpg", "psycopg", "asyncmy"))
 def test_the_way_is_as_protected_as_it_was_asked_to_be(
     render: Render, certificates: Path, driver: str
 ) -> None:

@@ -88,7 +88,7 @@ _LONG = {
 
 
 async def test_cancellation_of_a_long_statement(ground: Ground) -> None:
-    # asyncmy only hangs up, and the server goes on for as long as a statement may take.
+    # MySQL's drivers only hang up, and the server goes on for as long as a statement may take.
     limits: dict[str, object] = {"command_timeout": 0, "statement_timeout": 0}
     limits = {} if BACKEND == "mysql" else limits
 
