@@ -6,6 +6,8 @@ once, what is put in its place, and the test that must then fail, on the driver 
 
 from dataclasses import dataclass
 
+from harness import FIRST_DRIVERS
+
 
 @dataclass(frozen=True)
 class Mutation:
@@ -90,7 +92,7 @@ MUTATIONS = [
             "tests/db/probes/test_migrations.py::test_no_database_but_that_of_the_tests_is_migrated_for_them",
             driver,
         )
-        for driver in ("aiosqlite", "asyncpg", "asyncmy")
+        for driver in FIRST_DRIVERS
     ),
     Mutation(
         "src/shop/db/testing/event_loop.py",
@@ -862,10 +864,51 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/engine/driver.py",
-        "        async with asyncio.timeout(settings.connect_timeout):\n",
-        "        if True:\n",
-        "tests/db/probes/test_engine.py::test_a_server_that_accepts_and_says_nothing_is_given_up",
+        '        "_writer": None,\n',
+        "",
+        "tests/db/probes/test_engine.py::test_a_parameter_of_the_url_that_nobody_knows_is_named",
+        "aiomysql",
+    ),
+    *(
+        Mutation(
+            "src/shop/db/engine/driver.py",
+            "async with asyncio.timeout(settings.connect_timeout):\n",
+            "if True:\n",
+            "tests/db/probes/test_engine.py::test_a_server_that_accepts_and_says_nothing_is_given_up",
+            driver,
+        )
+        for driver in ("asyncmy", "aiomysql")
+    ),
+    Mutation(
+        "src/shop/db/engine/driver.py",
+        "async with asyncio.timeout(timeout or None):\n",
+        "if True:\n",
+        "tests/db/probes/test_engine.py::test_a_server_that_falls_silent_in_a_transaction_is_noticed",
+        "aiomysql",
+    ),
+    Mutation(
+        "src/shop/db/engine/driver.py",
+        "async with asyncio.timeout(1):\n",
+        "if True:\n",
+        "tests/db/probes/test_engine.py::test_a_server_that_stops_reading_a_long_statement_is_noticed",
         "asyncmy",
+    ),
+    *(
+        Mutation(
+            "src/shop/db/engine/driver.py",
+            'settings.application_name.encode()[:128].decode(errors="ignore")',
+            "settings.application_name",
+            "tests/db/probes/test_engine.py::test_a_service_with_a_long_name_connects",
+            driver,
+        )
+        for driver in ("asyncmy", "aiomysql")
+    ),
+    Mutation(
+        "src/shop/db/engine/driver.py",
+        "isinstance(value, bytes)",
+        "isinstance(value, bytearray)",
+        "tests/db/probes/test_bulk.py::test_values_arrive_as_they_are",
+        "aiomysql",
     ),
     Mutation(
         "src/shop/db/engine/engine.py",
@@ -1071,12 +1114,15 @@ MUTATIONS = [
         )
         for driver in ("asyncpg", "psycopg")
     ),
-    Mutation(
-        "src/shop/db/engine/dialect.py",
-        '"unbuffered_active", False',
-        '"has_next", False',
-        "tests/db/probes/test_streams.py::test_a_stream_loses_no_row_to_what_is_done_with_it",
-        "asyncmy",
+    *(
+        Mutation(
+            "src/shop/db/engine/driver.py",
+            '"unbuffered_active", False',
+            '"has_next", False',
+            "tests/db/probes/test_streams.py::test_a_stream_loses_no_row_to_what_is_done_with_it",
+            driver,
+        )
+        for driver in ("asyncmy", "aiomysql")
     ),
     Mutation(
         "src/shop/db/engine/dialect.py",
@@ -1827,7 +1873,7 @@ MUTATIONS = [
             "tests/db/probes/test_bulk.py::test_what_a_change_gives_is_not_made",
             driver,
         )
-        for driver in ("aiosqlite", "asyncpg", "asyncmy")
+        for driver in FIRST_DRIVERS
     ),
     *(
         Mutation(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from harness import Project, Template
+from harness import FIRST_DRIVERS, Project, Template
 
 Render = Callable[..., Project]
 
@@ -255,7 +255,7 @@ def test_each_mistake_is_refused_once(refusals: str) -> None:
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("driver", ["aiosqlite", "asyncpg", "asyncmy"])
+@pytest.mark.parametrize("driver", FIRST_DRIVERS)
 def test_an_enum_is_refused_until_its_new_value_is_migrated(render: Render, driver: str) -> None:
     project = render(driver=driver)
     models, archived = project["src/shop/models.py"], '    ARCHIVED = "archived"\n'

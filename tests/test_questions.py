@@ -24,7 +24,7 @@ SERVER = {"pool", "pooler", "processes", "max_connections"}
 # the default, without a word: so none is taken away.
 OFFERED = {
     "scope": ["service", "layer"],
-    "driver": ["aiosqlite", "asyncpg", "psycopg", "asyncmy"],
+    "driver": ["aiosqlite", "asyncpg", "psycopg", "asyncmy", "aiomysql"],
     "pool": ["web", "worker", "serverless", "custom"],
     "pooler": ["none", "pgbouncer", "pgbouncer_statementless"],
     "key": ["uuid7", "bigint"],
@@ -161,6 +161,7 @@ def test_the_project_name_is_written_in_the_quotes_that_ruff_would_choose(ask: A
         ("asyncpg", "postgresql+asyncpg://postgres@localhost:5432/shop"),
         ("psycopg", "postgresql+psycopg://postgres@localhost:5432/shop"),
         ("asyncmy", "mysql+asyncmy://root@localhost:3306/shop"),
+        ("aiomysql", "mysql+aiomysql://root@localhost:3306/shop"),
     ],
 )
 def test_the_default_url_is_on_this_machine_and_holds_no_password(

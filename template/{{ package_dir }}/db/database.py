@@ -32,7 +32,7 @@ BindContext = AbstractAsyncContextManager[Bind]
 _UNPOOLED = 10
 
 # What a forked process has inherited from its parent. It is kept for ever: a garbage-collected
-# connection of asyncpg or asyncmy removes its socket from the epoll that both processes share, and
+# connection of most drivers removes its socket from the epoll that both processes share, and
 # the parent then never receives a reply.
 _inherited: list[object] = []
 

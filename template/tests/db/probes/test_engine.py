@@ -50,6 +50,22 @@ async def test_a_server_that_falls_silent_in_a_transaction_is_noticed(
         assert await session.scalar(ONE) == 1
 
 
+async def test_a_server_that_stops_reading_a_long_statement_is_noticed(
+    far: tuple[db.Database, Proxy],
+) -> None:
+    database, network = far
+    async with asyncio.timeout(10):
+        with pytest.raises(db.DataLayerError):
+            async with database.transaction() as session:
+                await session.scalar(ONE)
+                network.silence()
+                # More than the buffers of the sockets hold.
+                await session.scalar(sa.select(sa.literal("x" * 15_000_000)))
+    network.restore()
+    async with database.transaction() as session:
+        assert await session.scalar(ONE) == 1
+
+
 async def test_a_server_that_falls_silent_before_the_commit_is_noticed(
     far: tuple[db.Database, Proxy],
 ) -> None:
@@ -275,6 +291,14 @@ async def test_the_server_is_told_who_is_connected(fresh_database: db.Database) 
         if backend == "mysql" and not await session.scalar(sa.text("SELECT @@performance_schema")):
             pytest.skip("performance_schema is off, as MariaDB has it by default")
         assert await session.scalar(sa.text(WHO[backend])) == "the tests"
+
+
+async def test_a_service_with_a_long_name_connects(fresh_database: db.Database) -> None:
+    if not fresh_database.settings.url.host:
+        pytest.skip("there is no server that could be told")
+    settings = fresh_database.settings.model_copy(update={"application_name": "é" * 300})
+    async with db.Database(settings) as database, database.session() as session:
+        assert await session.scalar(ONE) == 1
 
 
 async def test_a_parameter_of_the_url_that_nobody_knows_is_named(

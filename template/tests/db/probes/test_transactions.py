@@ -857,7 +857,8 @@ async def test_a_connection_that_could_not_be_rolled_back_is_not_used_again(
 
 
 @pytest.mark.skipif(
-    not dialect.TRANSACTIONAL_DDL, reason="asyncmy sends it into the midst of the other's answer"
+    not dialect.TRANSACTIONAL_DDL,
+    reason="MySQL's drivers send it into the midst of the other's answer",
 )
 async def test_a_commit_that_a_busy_connection_refuses_is_not_unknown(
     fresh_database: db.Database,
