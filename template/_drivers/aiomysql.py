@@ -9,7 +9,7 @@ from ..settings import DatabaseSettings
 from ..tls import create_context
 
 # aiomysql has no types.
-aiomysql: Any = import_module("aiomysql")
+_aiomysql: Any = import_module("aiomysql")
 
 IGNORED_PARAMETERS = ()
 
@@ -67,7 +67,7 @@ def _connection_class(timeout: float) -> Any:
     Args:
         timeout: The limit in seconds; 0 means no limit.
     """
-    base = aiomysql.Connection
+    base = _aiomysql.Connection
 
     def close(self: Any) -> None:
         # PRIVATE: aiomysql Connection._writer: close() waits until the server has got everything
@@ -81,13 +81,13 @@ def _connection_class(timeout: float) -> Any:
                 # PRIVATE: aiomysql Connection._read_packet: aiomysql has no timeout for an answer
                 return await base._read_packet(self, *arguments)
         except TimeoutError as error:
-            raise aiomysql.OperationalError(2013, f"no answer within {timeout:g} s") from error
+            raise _aiomysql.OperationalError(2013, f"no answer within {timeout:g} s") from error
 
     async def authenticate(self: Any) -> None:
         # PRIVATE: aiomysql Connection._ssl_context: see the next line
         if self._ssl_context and not self.server_capabilities & _TLS:
             # aiomysql would continue in plain text.
-            raise aiomysql.OperationalError(2026, "the server does not support TLS")
+            raise _aiomysql.OperationalError(2026, "the server does not support TLS")
         # PRIVATE: aiomysql Connection._request_authentication: it sends the password
         await base._request_authentication(self)
 
