@@ -36,7 +36,10 @@ _TABLES = yaml.safe_load((REPOSITORY / "copier.yml").read_text("utf-8"))
 DRIVERS: Mapping[str, Mapping[str, str]] = _TABLES["drivers"]["default"]
 DATABASES: Mapping[str, Mapping[str, Any]] = _TABLES["databases"]["default"]
 # The first driver of each database: for what depends on the database alone.
-FIRST_DRIVERS = [*{row["database"]: name for name, row in reversed(DRIVERS.items())}.values()][::-1]
+FIRST_DRIVERS = [
+    next(name for name, row in DRIVERS.items() if row["database"] == database)
+    for database in DATABASES
+]
 # Those whose database is a server.
 SERVER_DRIVERS = [name for name, row in DRIVERS.items() if DATABASES[row["database"]]["server"]]
 

@@ -17,6 +17,7 @@ KINDS = {
     "test_replicas": "reads go to replicas, writes never",
     "test_pgbouncer": "PgBouncer may be between",
     "test_tls": "connections are encrypted as asked",
+    "test_mysql_connections": "connections of MySQL end in time",
     "test_urls": "a provider's URL is understood",
     "test_templates": "the template's files keep their rules",
     "test_pythons": "the oldest patch release of Python will do",

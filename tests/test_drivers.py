@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from harness import DRIVERS, Project, Template, is_ours
+from harness import DRIVERS, FIRST_DRIVERS, Project, Template, is_ours, tiered
 
 Render = Callable[..., Project]
 
@@ -183,7 +183,7 @@ def _offers(source: str) -> dict[str, str]:
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("driver", tiered(DRIVERS, *FIRST_DRIVERS))
 def test_a_migration_that_is_written_for_a_new_column_needs_nothing_of_the_service(
     render: Render, driver: str
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import DRIVERS, Project, tiered
+from harness import DRIVERS, Project
 
 Render = Callable[..., Project]
 
@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parent / "rendered" / "mysql_connections.py"
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("driver", tiered(MYSQL_DRIVERS, *MYSQL_DRIVERS))
+@pytest.mark.parametrize("driver", MYSQL_DRIVERS)
 def test_a_connection_is_made_and_dropped_whatever_the_server_does(
     render: Render, certificates: Path, driver: str
 ) -> None:

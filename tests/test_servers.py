@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import cast
 
 import pytest
-from harness import DRIVERS, SERVER_DRIVERS, load_servers, server_program
+from harness import DRIVERS, FIRST_DRIVERS, SERVER_DRIVERS, load_servers, server_program, tiered
 from sqlalchemy import URL, NullPool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -185,7 +185,7 @@ def bare_path(place: Place, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("driver", SERVER_DRIVERS)
+@pytest.mark.parametrize("driver", tiered(SERVER_DRIVERS, *FIRST_DRIVERS))
 def test_the_server_of_a_driver_starts_and_answers_and_is_gone_afterwards(
     place: Place, driver: str
 ) -> None:
@@ -197,7 +197,7 @@ def test_the_server_of_a_driver_starts_and_answers_and_is_gone_afterwards(
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("driver", SERVER_DRIVERS)
+@pytest.mark.parametrize("driver", tiered(SERVER_DRIVERS, *FIRST_DRIVERS))
 def test_the_server_of_a_driver_starts_in_a_folder_of_a_long_name(
     place: Place, driver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
