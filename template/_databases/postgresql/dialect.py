@@ -96,7 +96,7 @@ def session_settings(settings: DatabaseSettings) -> dict[str, str]:
 
 
 def _check_environment(settings: DatabaseSettings) -> None:
-    """Raise ValueError if libpq's variables name a server or a TLS mode that the settings do not."""
+    """Raise ValueError if a variable of libpq contradicts the settings."""
     url = settings.url
     if not url.host and url.query.keys().isdisjoint({"host", "hostaddr", "service"}):
         for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE"):
