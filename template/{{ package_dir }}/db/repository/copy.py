@@ -9,13 +9,12 @@ from collections.abc import (
     Callable,
     Iterable,
     Iterator,
+    Mapping,
     Sequence,
-    Set,
 )
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import cache
-from itertools import chain, islice
+from functools import cache, partial
+from itertools import chain, islice, repeat
 from typing import Any
 from zlib import crc32
 
@@ -26,8 +25,8 @@ from sqlalchemy.schema import DropTable
 from ..engine import driver, driver_errors
 from ..errors import InvalidValue
 from . import bulk
-from .bulk import BulkWrite, Row, Rows, Target, chunks, lists
-from .writable import has_default
+from .bulk import BulkWrite, Groups, Rows, by_names, chunks, lists
+from .columns import Columns, Row, has_default
 
 # With fewer rows the time goes into round trips, of which COPY has more.
 LEAST = 1000
@@ -43,7 +42,7 @@ TYPES = (
     " date time timetz timestamp timestamptz interval"
     " int4range int8range numrange daterange tsrange tstzrange"
 )
-TAKES_COPY = sa.text("""
+IS_SAME = sa.text("""
     SELECT relkind IN ('r', 'p') AND NOT relhasrules AND NOT row_security_active(pg_class.oid)
     AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = pg_class.oid AND NOT tgisinternal)
     AND NOT EXISTS (
@@ -59,51 +58,23 @@ TAKES_COPY = sa.text("""
     WHERE oid = to_regclass(concat_ws('.', quote_ident(CAST(:schema AS text)), quote_ident(:table)))
 """)
 
-# What a row does not give, where None is a value.
-ABSENT = object()
-
-
-@dataclass(frozen=True)
-class Field:
-    """A column that COPY sends, and what makes so many values of it for rows that give none."""
-
-    name: str
-    column: sa.Column[Any]
-    make: Callable[[int], Sequence[object]] | None = None
-
-    def values(self, rows: Sequence[Row], dialect: sa.Dialect) -> Iterable[object]:
-        """Return the values of the column in these rows, as the driver takes them."""
-        kind = self.column.type
-        absent = ABSENT if kind.should_evaluate_none else None
-        values = [row.get(self.name, absent) for row in rows]
-        if self.make is not None:
-            missing = [index for index, value in enumerate(values) if value is absent]
-            for index, value in zip(missing, self.make(len(missing)), strict=True):
-                values[index] = value
-        process = kind.dialect_impl(dialect).bind_processor(dialect)
-        if process is None:
-            return values
-        try:
-            return [None if value is absent else process(value) for value in values]
-        except InvalidValue:
-            raise
-        except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
-            raise InvalidValue(InvalidValue.problem) from error
+# What makes so many values of a column.
+Maker = Callable[[int], Iterable[object]]
 
 
 async def insert_rows(write: BulkWrite, rows: Rows) -> None:
     """Insert rows: by COPY where it comes out as by INSERT."""
+    columns = write.columns
     async for some in _sources(rows):
-        while first := [*islice(some, 2)]:
-            sample = [*chain.from_iterable(first)]
-            write.check(sample)
-            given = _given(write.target, sample)
-            fields = () if given is None else _fields(write.target, given)
-            if await _takes_copy(write, fields, sample):
-                await _insert(write, chain(first, some), fields, given)
+        while first := [*islice(some, LEAST // bulk.CHUNK)]:
+            write.check(first[0])
+            names, *_ = by_names(first[0], columns.optional)
+            sent = sent_names(columns, names)
+            if await is_same(write, sent, sum(map(len, first))):
+                await _insert(write, sent, chain(first, some))
             else:
                 for chunk in write.checked(first):
-                    await bulk.insert_chunk(write, chunk)
+                    await bulk.insert_groups(write, by_names(chunk, columns.optional))
 
 
 async def _sources(rows: Rows) -> AsyncIterator[Iterator[list[Row]]]:
@@ -118,116 +89,113 @@ async def _sources(rows: Rows) -> AsyncIterator[Iterator[list[Row]]]:
         yield lists(iter(rows))
 
 
-async def _insert(
-    write: BulkWrite,
-    chunks: Iterator[list[Row]],
-    fields: Sequence[Field],
-    given: Set[str] | None,
-) -> None:
+async def _insert(write: BulkWrite, sent: Sequence[str], chunks: Iterator[list[Row]]) -> None:
     """Insert the chunks that come for a while: by COPY, or else by INSERT those that differ."""
-    others, end = list[Row](), time.monotonic() + SECONDS
+    others, end = list[Groups](), time.monotonic() + SECONDS
 
-    def fitting() -> Iterator[list[Row]]:
+    def fitting() -> Iterator[Groups]:
         for chunk in write.checked(chunks):
-            if _given(write.target, chunk) == given:
-                yield chunk
-            else:
-                others.extend(chunk)
-            if time.monotonic() > end or len(others) > CHUNK:
+            groups = by_names(chunk, write.columns.optional)
+            fits = {x: sent_names(write.columns, x) == sent for x in groups}
+            yield {names: rows for names, rows in groups.items() if fits[names]}
+            if not all(fits.values()):
+                others.append({names: rows for names, rows in groups.items() if not fits[names]})
+            if time.monotonic() > end or len(others) * bulk.CHUNK > CHUNK:
                 return
 
-    await _copy(write, write.target.table, fields, fitting())
-    for chunk in lists(iter(others)):
-        await bulk.insert_chunk(write, chunk)
+    await _copy(write, write.columns.table, sent, fitting())
+    for groups in others:
+        await bulk.insert_groups(write, groups)
 
 
 async def upsert_chunk(write: BulkWrite, chunk: Sequence[Row], on: Sequence[str]) -> None:
     """Insert or change rows: by way of a temporary table where it comes out as one by one."""
-    target = write.target
-    names = _given_alike(target, chunk, target.defaulted)
-    fields = _fields(target, names) if names else ()
+    columns, groups = write.columns, by_names(chunk, write.columns.optional)
+    names, *others = groups
+    alone = all(x.is_clause_element for x in columns.onupdates(names).values())
     # No NULL is the same as another.
-    if any(target.columns[name].nullable for name in on) or not await _takes_copy(
-        write, fields, chunk
-    ):
+    unique = not any(columns.by_name[name].nullable for name in on)
+    sent = sent_names(columns, names) if alone and unique and not others else ()
+    if not await is_same(write, sent, len(chunk)):
         await bulk.upsert_chunk(write, chunk, on)
         return
-    insert = bulk.upsert(write, {target.names[name] for name in names}, on)
-    async with _staged(write, fields, chunk, [target.columns[name] for name in on]) as rows:
-        keys = [field.column.key for field in fields]
+    async with _staged(write, sent, groups, [columns.by_name[x] for x in on]) as rows:
+        insert = bulk.upsert(write, names, on)
+        keys = [columns.by_name[x].key for x in sent]
         await write.session.execute(insert.from_select(keys, rows, include_defaults=False))
 
 
 async def update_chunk(write: BulkWrite, chunk: Sequence[Row]) -> int:
     """Change rows by their keys: by way of a temporary table where it comes out as one by one."""
-    target = write.target
-    names = _given_alike(target, chunk, frozenset())
-    fields = [Field(name, target.columns[name]) for name in names]
-    if not await _takes_copy(write, fields, chunk):
+    columns, groups = write.columns, by_names(chunk)
+    names, *others = groups
+    made = columns.onupdates(names).values()
+    alone = not others and all(x.is_clause_element for x in made)
+    if not await is_same(write, names if alone else (), len(chunk)):
         return await bulk.update_chunk(write, chunk)
-    count, fixed = len({*bulk.keys_of(write, chunk)}), {*target.key, target.version}
-    async with _staged(write, fields, chunk, [*target.table.primary_key]) as rows:
+    count, fixed = len({*bulk.keys_of(write, chunk)}), {*columns.key, columns.version}
+    async with _staged(write, names, groups, [*columns.table.primary_key]) as rows:
         new = rows.subquery()
-        same = [x.column == new.c[x.column.name] for x in fields if x.name in fixed]
-        values = {x.column: new.c[x.column.name] for x in fields if x.name not in fixed}
-        statement = sa.update(target.model).where(*same).values({**values, **target.version_after})
+        pairs = {name: (columns.by_name[name], new.c[columns.by_name[name].name]) for name in names}
+        same = [own == given for name, (own, given) in pairs.items() if name in fixed]
+        values = {own: given for name, (own, given) in pairs.items() if name not in fixed}
+        statement = sa.update(columns.model).where(*same)
+        statement = statement.values({**values, **columns.version_after})
         found = await write.execute(statement)
-    bulk.refuse_stale(write, (count - found) * (target.version in names), count)
+    bulk.refuse_stale(write, (count - found) * (columns.version in names), count)
     return found
 
 
-def _given(target: Target, rows: Sequence[Row]) -> Set[str] | None:
-    """Return what rows give of the attributes that COPY cannot fill; None where they differ."""
-    names = frozenset[str]().union(*rows) & _unfilled(target)
-    # For the others None is a value.
-    alike = names <= target.defaulted
-    alike = alike and all(row.get(name) is not None for name in names for row in rows)
-    return names if alike else None
+async def is_same(write: BulkWrite, sent: Sequence[str], count: int) -> bool:
+    """Return whether COPY writes these columns of so many rows, and does it as INSERT does.
+
+    It does not for a class that shares a table or has several, for a type with an expression of
+    SQL round the value or that is not one of `TYPES`, for a view, nor for a table with rules,
+    triggers or row security.
+    """
+    columns = [write.columns.by_name[name] for name in sent]
+    if count < LEAST or not sent or write.columns.kind or not write.columns.is_one_table:
+        return False
+    if any(x.type.bind_expression(sa.bindparam(None, type_=x.type)) is not None for x in columns):
+        return False
+    table, connection = write.columns.table, await write.session.connection()
+    compiler = connection.dialect.type_compiler_instance
+    parameters = {
+        "table": table.name,
+        "schema": await connection.run_sync(lambda x: x.schema_for_object(table)),
+        "names": [column.name for column in columns],
+        "types": [compiler.process(x.type).partition(" COLLATE ")[0] for x in columns],
+        "known": TYPES,
+    }
+    return bool(await connection.scalar(IS_SAME, parameters))
 
 
-def _given_alike(target: Target, rows: Sequence[Row], defaulted: Set[str]) -> Set[str]:
-    """Return what all rows give, or nothing where they differ, or need a function for each."""
-    names = frozenset[str]().union(*rows)
-    made = bulk.onupdates(target.table, {target.names[name] for name in names})
-    alike = (
-        all(default.is_clause_element for default in made.values())
-        and all(len(row) == len(names) for row in rows)
-        and all(row[name] is not None for name in names & defaulted for row in rows)
-    )
-    return names if alike else frozenset[str]()
-
-
-@cache
-def _unfilled(target: Target) -> Set[str]:
-    """Return the attributes whose value for a row that gives none only the database makes."""
-    return {n for n, x in target.columns.items() if has_default(x) and _maker(target, n) is None}
-
-
-def _fields(target: Target, given: Set[str]) -> Sequence[Field]:
-    """Return the columns that COPY sends for rows that give these, none if it cannot fill one."""
-    fields = list[Field]()
-    for name, column in target.columns.items():
-        make = _maker(target, name)
-        if name in given or make is not None or not has_default(column):
-            fields.append(Field(name, column, make))
-        elif column.default is not None:
-            return ()
-    return fields
+def sent_names(columns: Columns, names: Sequence[str]) -> Sequence[str]:
+    """Return the columns that COPY sends for rows that give these: none if it cannot fill one."""
+    makers = _makers(columns)
+    absent = [x for x in columns.by_name if x not in names and x not in makers]
+    if any(columns.by_name[name].default is not None for name in absent):
+        return ()
+    return [x for x in columns.by_name if x not in absent or not has_default(columns.by_name[x])]
 
 
 @cache
-def _maker(target: Target, name: str) -> Callable[[int], Sequence[object]] | None:
-    """Return what makes a column without SQL and without the row, if anything does."""
-    column, version = target.columns[name], target.next_version
-    made: Any = column.default
-    if name == target.version and version is not None:
-        return lambda count: [version(None) for _ in range(count)]
-    if made is None or not (made.is_scalar or (made.is_callable and _needs_no_row(made.arg))):
-        return None
-    if made.is_scalar:
-        return lambda count: [made.arg] * count
-    several: Callable[[int], Sequence[object]] | None = column.info.get("defaults")
-    return several or (lambda count: [made.arg(None) for _ in range(count)])
+def _makers(columns: Columns) -> Mapping[str, Maker]:
+    """Return what makes columns for rows that do not give them, without SQL and without the row."""
+    makers = dict[str, Maker]()
+    for name, column in columns.by_name.items():
+        made: Any = column.default
+        if name == columns.version and columns.next_version:
+            makers[name] = _by(columns.next_version)
+        elif made is not None and made.is_scalar:
+            makers[name] = partial(repeat, made.arg)
+        elif made is not None and made.is_callable and _needs_no_row(made.arg):
+            makers[name] = column.info.get("defaults") or _by(made.arg)
+    return makers
+
+
+def _by(function: Callable[[Any], object]) -> Maker:
+    return lambda count: [function(None) for _ in range(count)]
 
 
 def _needs_no_row(function: Callable[..., object]) -> bool:
@@ -239,42 +207,43 @@ def _needs_no_row(function: Callable[..., object]) -> bool:
     return all(x.default is not x.empty or x.kind is x.VAR_KEYWORD for x in parameters)
 
 
-async def _takes_copy(write: BulkWrite, fields: Sequence[Field], rows: Sequence[Row]) -> bool:
-    """Return whether COPY writes these columns of many rows as INSERT does.
-
-    It does not for a class that shares a table or has several, for a type with an expression of
-    SQL round the value or that is not one of `TYPES`, for a view, nor for a table with rules,
-    triggers or row security.
-    """
-    target, columns = write.target, [field.column for field in fields]
-    wrapped = (x.type.bind_expression(sa.bindparam(None, type_=x.type)) for x in columns)
-    plain = target.is_one_table and target.mapper.polymorphic_on is None
-    if len(rows) < LEAST or not (fields and plain) or any(x is not None for x in wrapped):
-        return False
-    connection = await write.session.connection()
-    compiler = connection.dialect.type_compiler_instance
-    parameters = {
-        "table": target.table.name,
-        "schema": await connection.run_sync(lambda x: x.schema_for_object(target.table)),
-        "names": [column.name for column in columns],
-        "types": [compiler.process(x.type).partition(" COLLATE ")[0] for x in columns],
-        "known": TYPES,
-    }
-    return bool(await connection.scalar(TAKES_COPY, parameters))
+def _values(
+    columns: Columns, name: str, names: Sequence[str], rows: Sequence[Row], dialect: sa.Dialect
+) -> Iterable[object]:
+    """Return the values of a column in rows that give these names, as the driver takes them."""
+    kind, make = columns.by_name[name].type, _makers(columns).get(name)
+    values: Iterable[object] = repeat(None, len(rows))
+    if name in names:
+        values = [row[name] for row in rows]
+    elif make is not None:
+        values = make(len(rows))
+    elif kind.should_evaluate_none:
+        # What a row leaves out is NULL: None would be the null of JSON.
+        return values
+    process = kind.dialect_impl(dialect).bind_processor(dialect)
+    if process is None:
+        return values
+    try:
+        return [process(value) for value in values]
+    except InvalidValue:
+        raise
+    except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
+        raise InvalidValue(InvalidValue.problem) from error
 
 
 @asynccontextmanager
 async def _staged(
-    write: BulkWrite, fields: Sequence[Field], rows: Sequence[Row], key: Sequence[sa.Column[Any]]
+    write: BulkWrite, sent: Sequence[str], groups: Groups, key: Sequence[sa.Column[Any]]
 ) -> AsyncGenerator[sa.Select[Any]]:
     """Copy rows to a temporary table; of those that have the same key the last is selected."""
-    connection, columns = await write.session.connection(), [field.column for field in fields]
+    connection = await write.session.connection()
+    columns = [write.columns.by_name[name] for name in sent]
     empty = sa.select(*(sa.cast(sa.null(), x.type).label(x.name) for x in columns)).limit(0)
     # asyncpg remembers the types of a table by its name.
     name = f"bulk_{crc32(str(empty.compile(dialect=connection.dialect)).encode()):x}"
     create = sa.CreateTableAs(empty, name, schema="pg_temp", temporary=True)
     await connection.execute(create)
-    await _copy(write, create.table, fields, [rows])
+    await _copy(write, create.table, sent, [groups])
     # Without types, which may read a column in another way than it is stored. The system column
     # has the order in which the rows came.
     same: list[sa.ColumnElement[Any]] = [sa.column(x.name) for x in key]
@@ -285,23 +254,24 @@ async def _staged(
 
 
 async def _copy(
-    write: BulkWrite, table: sa.Table[Any], fields: Sequence[Field], chunks: Iterable[Sequence[Row]]
+    write: BulkWrite, table: sa.Table[Any], sent: Sequence[str], chunks: Iterable[Groups]
 ) -> None:
     """Write rows to a table by one COPY."""
     connection, failures = await write.session.connection(), list[Exception]()
+    columns = write.columns
     schema = await connection.run_sync(lambda x: x.schema_for_object(table))
 
     def records() -> Iterator[tuple[object, ...]]:
         # An error of what gives the rows, or of a type, must not be taken for one of the driver.
         try:
-            for rows in chunks:
-                values = [field.values(rows, connection.dialect) for field in fields]
+            for names, rows in chain.from_iterable(groups.items() for groups in chunks):
+                values = (_values(columns, x, names, rows, connection.dialect) for x in sent)
                 yield from zip(*values, strict=True)
         except Exception as error:
             failures.append(error)
 
+    names = [columns.by_name[name].name for name in sent]
     try:
-        names = [field.column.name for field in fields]
         await driver.copy_rows(connection, schema, table.name, names, records())
     except Exception as error:
         told = failures[0] if failures else driver_errors.of_driver(error, table)
