@@ -106,14 +106,19 @@ async def copy_rows(
     connection: AsyncConnection,
     schema: str | None,
     table: str,
-    columns: Sequence[str],
+    columns: Mapping[str, str],
     rows: Iterable[tuple[object, ...]],
 ) -> None:
-    """Write rows to a table by one COPY. Raise what asyncpg raises, DataError for a value."""
+    """Write rows to columns of these types by one COPY.
+
+    Raises:
+        DataError: asyncpg refuses a value. For the rest asyncpg's own errors are raised.
+    """
     raw: RawConnection | None = (await connection.get_raw_connection()).driver_connection
     assert raw is not None
     try:
-        await raw.copy_records_to_table(table, schema_name=schema, columns=columns, records=rows)
+        names = [*columns]
+        await raw.copy_records_to_table(table, schema_name=schema, columns=names, records=rows)
     except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
         # A value that asyncpg itself refuses: its message may hold the value.
         raise DataError("COPY", None, error, hide_parameters=True) from error

@@ -5,15 +5,17 @@ import math
 import os
 import socket
 import ssl
+import struct
 import traceback
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.adapt import Dumper
 from psycopg.rows import TupleRow
 from psycopg.types.array import ListBinaryDumper
 from sqlalchemy.exc import DataError
@@ -41,6 +43,28 @@ class Keys(list[Any]):
 
 # PRIVATE: psycopg ListBinaryDumper: psycopg's documentation names no dumpers of types
 psycopg.adapters.register_dumper(Keys, ListBinaryDumper)
+
+
+def _register_packer(name: str, pack: Callable[[Any], bytes]) -> None:
+    """Let COPY write a type by a function that refuses what the type cannot hold.
+
+    psycopg's own dumpers cut such an integer to its last bits, and make such a float infinite.
+    """
+
+    class Packer(Dumper):
+        format = psycopg.pq.Format.BINARY
+        oid = psycopg.adapters.types[name].oid
+
+        def dump(self, obj: Any) -> bytes:
+            return pack(obj)
+
+    # Without a type of Python it serves only where the type of the database is named.
+    psycopg.adapters.register_dumper(None, Packer)
+
+
+_register_packer("int2", struct.Struct("!h").pack)
+_register_packer("int4", struct.Struct("!i").pack)
+_register_packer("float4", struct.Struct("!f").pack)
 
 
 class RawConnection(psycopg.AsyncConnection[TupleRow]):
@@ -162,16 +186,22 @@ async def copy_rows(
     connection: AsyncConnection,
     schema: str | None,
     table: str,
-    columns: Sequence[str],
+    columns: Mapping[str, str],
     rows: Iterable[tuple[object, ...]],
 ) -> None:
-    """Write rows to a table by one COPY. Raise what psycopg raises, DataError for a value."""
+    """Write rows to columns of these types by one COPY.
+
+    Raises:
+        DataError: psycopg refuses a value. For the rest psycopg's own errors are raised.
+    """
     raw: RawConnection | None = (await connection.get_raw_connection()).driver_connection
     assert raw is not None
     name = sql.Identifier(*filter(None, (schema, table)))
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
-    copying = sql.SQL("COPY {} ({}) FROM STDIN").format(name, names)
+    copying = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(name, names)
+    types = [f"{x[1:]}[]" if x.startswith("_") else x for x in columns.values()]
     async with raw.cursor() as cursor, cursor.copy(copying) as copy:
+        copy.set_types(types)
         try:
             for row in rows:
                 await copy.write_row(row)
@@ -181,4 +211,7 @@ async def copy_rows(
 
 
 # What psycopg, or what it calls, raises for a value that it cannot send.
-_REFUSALS = (psycopg.DataError, psycopg.ProgrammingError, ValueError, TypeError, AttributeError)
+_REFUSALS = (
+    *(psycopg.DataError, psycopg.ProgrammingError, struct.error),
+    *(ValueError, TypeError, AttributeError, ArithmeticError),
+)

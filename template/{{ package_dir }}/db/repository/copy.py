@@ -1,7 +1,6 @@
 """Bulk writes by COPY, PostgreSQL's fast way to load rows, where they come out as by INSERT."""
 
 import inspect
-import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -13,9 +12,14 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from functools import cache, partial
-from itertools import chain, islice, repeat
+from itertools import chain, islice
+from time import monotonic
+from types import NoneType
 from typing import Any
+from uuid import UUID
 from zlib import crc32
 
 import sqlalchemy as sa
@@ -36,30 +40,38 @@ CHUNK = 10_000
 # far from any limit on a statement's time, however slowly rows come.
 SECONDS = 0.5
 
-# The built-in types whose values COPY and INSERT send in the same way, as they send arrays of them.
-TYPES = (
-    "bool int2 int4 int8 float4 float8 numeric text varchar bpchar bytea uuid json jsonb inet cidr"
-    " date time timetz timestamp timestamptz interval"
-    " int4range int8range numrange daterange tsrange tstzrange"
-)
-IS_SAME = sa.text("""
-    SELECT relkind IN ('r', 'p') AND NOT relhasrules AND NOT row_security_active(pg_class.oid)
+# The built-in types that both statements send alike, as they do arrays of them, and the types of
+# Python's values. INSERT takes others too, such as a text for a number, and the server converts them.
+TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "bool": bool,
+    **dict.fromkeys(("int2", "int4", "int8"), int),
+    "numeric": (Decimal, int),
+    **dict.fromkeys(("float4", "float8"), (float, int)),
+    **dict.fromkeys(("text", "varchar"), str),
+    "bytea": bytes,
+    "uuid": UUID,
+    **dict.fromkeys(("json", "jsonb"), object),
+    "date": date,
+    "time": time,
+    **dict.fromkeys(("timestamp", "timestamptz"), datetime),
+    "interval": timedelta,
+}
+CATALOG = sa.text("""
+    SELECT array_agg(CAST(typname AS text) ORDER BY place)
+    FROM unnest(CAST(:names AS text[]), CAST(:types AS text[])) WITH ORDINALITY AS sent (name, type, place)
+    JOIN pg_class ON pg_class.oid
+        = to_regclass(concat_ws('.', quote_ident(CAST(:schema AS text)), quote_ident(:table)))
+    LEFT JOIN pg_attribute ON attrelid = pg_class.oid AND attname = name
+        AND atttypid = to_regtype(type) AND attidentity <> 'a' AND attgenerated = ''
+    LEFT JOIN pg_type ON pg_type.oid = atttypid
+    WHERE relkind IN ('r', 'p') AND NOT relhasrules AND NOT row_security_active(pg_class.oid)
     AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = pg_class.oid AND NOT tgisinternal)
-    AND NOT EXISTS (
-        SELECT FROM unnest(CAST(:names AS text[]), CAST(:types AS text[])) AS sent (name, type)
-        LEFT JOIN pg_attribute ON attrelid = pg_class.oid AND attname = name
-        LEFT JOIN pg_type ON pg_type.oid = atttypid
-        WHERE (
-            atttypid = to_regtype(type) AND attidentity <> 'a' AND attgenerated = ''
-            AND ltrim(typname, '_') = ANY(string_to_array(:known, ' '))
-        ) IS NOT TRUE
-    )
-    FROM pg_class
-    WHERE oid = to_regclass(concat_ws('.', quote_ident(CAST(:schema AS text)), quote_ident(:table)))
 """)
 
-# What makes so many values of a column.
-Maker = Callable[[int], Iterable[object]]
+# The columns that COPY sends, and their types in the catalog.
+Sent = Mapping[str, str]
+# The values of rows, column by column.
+Block = Sequence[Sequence[object]]
 
 
 async def insert_rows(write: BulkWrite, rows: Rows) -> None:
@@ -69,8 +81,8 @@ async def insert_rows(write: BulkWrite, rows: Rows) -> None:
         while first := [*islice(some, LEAST // bulk.CHUNK)]:
             write.check(first[0])
             names, *_ = by_names(first[0], columns.optional)
-            sent = sent_names(columns, names)
-            if await is_same(write, sent, sum(map(len, first))):
+            sent = await types_sent(write, names_sent(columns, names), sum(map(len, first)))
+            if sent:
                 await _insert(write, sent, chain(first, some))
             else:
                 for chunk in write.checked(first):
@@ -89,21 +101,24 @@ async def _sources(rows: Rows) -> AsyncIterator[Iterator[list[Row]]]:
         yield lists(iter(rows))
 
 
-async def _insert(write: BulkWrite, sent: Sequence[str], chunks: Iterator[list[Row]]) -> None:
+async def _insert(write: BulkWrite, sent: Sent, chunks: Iterator[list[Row]]) -> None:
     """Insert the chunks that come for a while: by COPY, or else by INSERT those that differ."""
-    others, end = list[Groups](), time.monotonic() + SECONDS
+    columns, others, end = write.columns, list[Groups](), monotonic() + SECONDS
+    dialect = (await write.session.connection()).dialect
 
-    def fitting() -> Iterator[Groups]:
+    def blocks() -> Iterator[Block]:
         for chunk in write.checked(chunks):
-            groups = by_names(chunk, write.columns.optional)
-            fits = {x: sent_names(write.columns, x) == sent for x in groups}
-            yield {names: rows for names, rows in groups.items() if fits[names]}
-            if not all(fits.values()):
-                others.append({names: rows for names, rows in groups.items() if not fits[names]})
-            if time.monotonic() > end or len(others) * bulk.CHUNK > CHUNK:
+            for names, rows in by_names(chunk, columns.optional).items():
+                fits = names_sent(columns, names) == [*sent]
+                block = _block(columns, sent, names, rows, dialect) if fits else None
+                if block:
+                    yield block
+                else:
+                    others.append({names: rows})
+            if monotonic() > end or len(others) * bulk.CHUNK > CHUNK:
                 return
 
-    await _copy(write, write.columns.table, sent, fitting())
+    await _copy(write, columns.table, sent, blocks())
     for groups in others:
         await bulk.insert_groups(write, groups)
 
@@ -111,53 +126,49 @@ async def _insert(write: BulkWrite, sent: Sequence[str], chunks: Iterator[list[R
 async def upsert_chunk(write: BulkWrite, chunk: Sequence[Row], on: Sequence[str]) -> None:
     """Insert or change rows: by way of a temporary table where it comes out as one by one."""
     columns, groups = write.columns, by_names(chunk, write.columns.optional)
-    names, *others = groups
-    alone = all(x.is_clause_element for x in columns.onupdates(names).values())
+    names = next(iter(groups))
     # No NULL is the same as another.
     unique = not any(columns.by_name[name].nullable for name in on)
-    sent = sent_names(columns, names) if alone and unique and not others else ()
-    if not await is_same(write, sent, len(chunk)):
-        await bulk.upsert_chunk(write, chunk, on)
-        return
-    async with _staged(write, sent, groups, [columns.by_name[x] for x in on]) as rows:
-        insert = bulk.upsert(write, names, on)
-        keys = [columns.by_name[x].key for x in sent]
-        await write.session.execute(insert.from_select(keys, rows, include_defaults=False))
+    key = [columns.by_name[name] for name in on]
+    async with _staged(write, groups, names_sent(columns, names) if unique else (), key) as staged:
+        if staged is None:
+            await bulk.upsert_chunk(write, chunk, on)
+        else:
+            insert = bulk.upsert(write, names, on)
+            keys = [columns.by_name[x].key for x in names_sent(columns, names)]
+            await write.session.execute(insert.from_select(keys, staged, include_defaults=False))
 
 
 async def update_chunk(write: BulkWrite, chunk: Sequence[Row]) -> int:
     """Change rows by their keys: by way of a temporary table where it comes out as one by one."""
     columns, groups = write.columns, by_names(chunk)
-    names, *others = groups
-    made = columns.onupdates(names).values()
-    alone = not others and all(x.is_clause_element for x in made)
-    if not await is_same(write, names if alone else (), len(chunk)):
-        return await bulk.update_chunk(write, chunk)
-    count, fixed = len({*bulk.keys_of(write, chunk)}), {*columns.key, columns.version}
-    async with _staged(write, names, groups, [*columns.table.primary_key]) as rows:
-        new = rows.subquery()
+    names = next(iter(groups))
+    async with _staged(write, groups, names, [*columns.table.primary_key]) as staged:
+        if staged is None:
+            return await bulk.update_chunk(write, chunk)
+        count, fixed = len({*bulk.keys_of(write, chunk)}), {*columns.key, columns.version}
+        new = staged.subquery()
         pairs = {name: (columns.by_name[name], new.c[columns.by_name[name].name]) for name in names}
         same = [own == given for name, (own, given) in pairs.items() if name in fixed]
         values = {own: given for name, (own, given) in pairs.items() if name not in fixed}
         statement = sa.update(columns.model).where(*same)
-        statement = statement.values({**values, **columns.version_after})
-        found = await write.execute(statement)
-    bulk.refuse_stale(write, (count - found) * (columns.version in names), count)
-    return found
+        found = await write.execute(statement.values({**values, **columns.version_after}))
+        bulk.refuse_stale(write, (count - found) * (columns.version in names), count)
+        return found
 
 
-async def is_same(write: BulkWrite, sent: Sequence[str], count: int) -> bool:
-    """Return whether COPY writes these columns of so many rows, and does it as INSERT does.
+async def types_sent(write: BulkWrite, names: Sequence[str], count: int) -> Sent:
+    """Return the columns with their types, if COPY sends so many rows as INSERT does; else nothing.
 
     It does not for a class that shares a table or has several, for a type with an expression of
     SQL round the value or that is not one of `TYPES`, for a view, nor for a table with rules,
     triggers or row security.
     """
-    columns = [write.columns.by_name[name] for name in sent]
-    if count < LEAST or not sent or write.columns.kind or not write.columns.is_one_table:
-        return False
+    columns = [write.columns.by_name[name] for name in names]
+    if count < LEAST or not names or write.columns.kind or not write.columns.is_one_table:
+        return {}
     if any(x.type.bind_expression(sa.bindparam(None, type_=x.type)) is not None for x in columns):
-        return False
+        return {}
     table, connection = write.columns.table, await write.session.connection()
     compiler = connection.dialect.type_compiler_instance
     parameters = {
@@ -165,12 +176,14 @@ async def is_same(write: BulkWrite, sent: Sequence[str], count: int) -> bool:
         "schema": await connection.run_sync(lambda x: x.schema_for_object(table)),
         "names": [column.name for column in columns],
         "types": [compiler.process(x.type).partition(" COLLATE ")[0] for x in columns],
-        "known": TYPES,
     }
-    return bool(await connection.scalar(IS_SAME, parameters))
+    types: Sequence[str | None] = await connection.scalar(CATALOG, parameters) or ()
+    found = {x: kind for x, kind in zip(names, types, strict=False) if kind}
+    known = len(found) == len(names) and all(x.lstrip("_") in TYPES for x in found.values())
+    return found if known else {}
 
 
-def sent_names(columns: Columns, names: Sequence[str]) -> Sequence[str]:
+def names_sent(columns: Columns, names: Sequence[str]) -> Sequence[str]:
     """Return the columns that COPY sends for rows that give these: none if it cannot fill one."""
     makers = _makers(columns)
     absent = [x for x in columns.by_name if x not in names and x not in makers]
@@ -180,22 +193,22 @@ def sent_names(columns: Columns, names: Sequence[str]) -> Sequence[str]:
 
 
 @cache
-def _makers(columns: Columns) -> Mapping[str, Maker]:
+def _makers(columns: Columns) -> Mapping[str, Callable[[int], Sequence[object]]]:
     """Return what makes columns for rows that do not give them, without SQL and without the row."""
-    makers = dict[str, Maker]()
+    makers = dict[str, Callable[[int], Sequence[object]]]()
     for name, column in columns.by_name.items():
         made: Any = column.default
         if name == columns.version and columns.next_version:
-            makers[name] = _by(columns.next_version)
+            makers[name] = partial(_call, columns.next_version)
         elif made is not None and made.is_scalar:
-            makers[name] = partial(repeat, made.arg)
+            makers[name] = [made.arg].__mul__
         elif made is not None and made.is_callable and _needs_no_row(made.arg):
-            makers[name] = column.info.get("defaults") or _by(made.arg)
+            makers[name] = column.info.get("defaults") or partial(_call, made.arg)
     return makers
 
 
-def _by(function: Callable[[Any], object]) -> Maker:
-    return lambda count: [function(None) for _ in range(count)]
+def _call(function: Callable[[Any], object], count: int) -> Sequence[object]:
+    return [function(None) for _ in range(count)]
 
 
 def _needs_no_row(function: Callable[..., object]) -> bool:
@@ -207,12 +220,20 @@ def _needs_no_row(function: Callable[..., object]) -> bool:
     return all(x.default is not x.empty or x.kind is x.VAR_KEYWORD for x in parameters)
 
 
+def _block(
+    columns: Columns, sent: Sent, names: Sequence[str], rows: Sequence[Row], dialect: sa.Dialect
+) -> Block | None:
+    """Return rows that give these names as COPY sends them; None if INSERT may send them otherwise."""
+    block = [_values(columns, x, names, rows, dialect) for x in sent]
+    return block if all(map(_is_alike, sent.values(), block)) else None
+
+
 def _values(
     columns: Columns, name: str, names: Sequence[str], rows: Sequence[Row], dialect: sa.Dialect
-) -> Iterable[object]:
+) -> Sequence[object]:
     """Return the values of a column in rows that give these names, as the driver takes them."""
     kind, make = columns.by_name[name].type, _makers(columns).get(name)
-    values: Iterable[object] = repeat(None, len(rows))
+    values: Sequence[object] = [None] * len(rows)
     if name in names:
         values = [row[name] for row in rows]
     elif make is not None:
@@ -231,19 +252,44 @@ def _values(
         raise InvalidValue(InvalidValue.problem) from error
 
 
+def _is_alike(kind: str, values: Sequence[Any]) -> bool:
+    """Return whether COPY and INSERT send these values alike for a type of the catalog."""
+    if kind.startswith("_"):
+        return _is_alike(kind[1:], [*chain.from_iterable(x for x in values if x is not None)])
+    types = {*map(type, values)} - {NoneType}
+    if not all(issubclass(each, TYPES[kind]) for each in types):
+        return False
+    if kind == "date":
+        return not any(issubclass(each, datetime) for each in types)
+    if kind in ("time", "timestamp", "timestamptz"):
+        aware = {x.tzinfo is not None for x in values if x is not None}
+        return aware <= {kind == "timestamptz"}
+    return True
+
+
 @asynccontextmanager
 async def _staged(
-    write: BulkWrite, sent: Sequence[str], groups: Groups, key: Sequence[sa.Column[Any]]
-) -> AsyncGenerator[sa.Select[Any]]:
-    """Copy rows to a temporary table; of those that have the same key the last is selected."""
-    connection = await write.session.connection()
-    columns = [write.columns.by_name[name] for name in sent]
+    write: BulkWrite, groups: Groups, names: Sequence[str], key: Sequence[sa.Column[Any]]
+) -> AsyncGenerator[sa.Select[Any] | None]:
+    """Copy rows to a temporary table; of those that have the same key the last is selected.
+
+    None stands for rows that differ in what they give, or that COPY would not write alike.
+    """
+    given, *others = groups
+    made = write.columns.onupdates(given).values()
+    alone = not others and all(x.is_clause_element for x in made)
+    sent = await types_sent(write, names if alone else (), len(groups[given]))
+    connection, columns = await write.session.connection(), [write.columns.by_name[x] for x in sent]
+    block = _block(write.columns, sent, given, groups[given], connection.dialect)
+    if not block:
+        yield None
+        return
     empty = sa.select(*(sa.cast(sa.null(), x.type).label(x.name) for x in columns)).limit(0)
     # asyncpg remembers the types of a table by its name.
     name = f"bulk_{crc32(str(empty.compile(dialect=connection.dialect)).encode()):x}"
     create = sa.CreateTableAs(empty, name, schema="pg_temp", temporary=True)
     await connection.execute(create)
-    await _copy(write, create.table, sent, [groups])
+    await _copy(write, create.table, sent, [block])
     # Without types, which may read a column in another way than it is stored. The system column
     # has the order in which the rows came.
     same: list[sa.ColumnElement[Any]] = [sa.column(x.name) for x in key]
@@ -254,25 +300,23 @@ async def _staged(
 
 
 async def _copy(
-    write: BulkWrite, table: sa.Table[Any], sent: Sequence[str], chunks: Iterable[Groups]
+    write: BulkWrite, table: sa.Table[Any], sent: Sent, blocks: Iterable[Block]
 ) -> None:
     """Write rows to a table by one COPY."""
     connection, failures = await write.session.connection(), list[Exception]()
-    columns = write.columns
     schema = await connection.run_sync(lambda x: x.schema_for_object(table))
+    types = {write.columns.by_name[name].name: kind for name, kind in sent.items()}
 
     def records() -> Iterator[tuple[object, ...]]:
         # An error of what gives the rows, or of a type, must not be taken for one of the driver.
         try:
-            for names, rows in chain.from_iterable(groups.items() for groups in chunks):
-                values = (_values(columns, x, names, rows, connection.dialect) for x in sent)
-                yield from zip(*values, strict=True)
+            for block in blocks:
+                yield from zip(*block, strict=True)
         except Exception as error:
             failures.append(error)
 
-    names = [columns.by_name[name].name for name in sent]
     try:
-        await driver.copy_rows(connection, schema, table.name, names, records())
+        await driver.copy_rows(connection, schema, table.name, types, records())
     except Exception as error:
         told = failures[0] if failures else driver_errors.of_driver(error, table)
         if told is None:
