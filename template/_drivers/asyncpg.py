@@ -17,6 +17,13 @@ IGNORED_PARAMETERS = (
     *("channel_binding", "gssencmode", "connect_timeout", "tcp_user_timeout", "keepalives"),
     *("keepalives_idle", "keepalives_interval", "keepalives_count"),
 )
+# The types of the database that COPY writes, as it does arrays of them.
+_TYPES = (
+    "bool int2 int4 int8 float4 float8 numeric text varchar bpchar bytea uuid json jsonb inet cidr"
+    " date time timetz timestamp timestamptz interval"
+    " int4range int8range numrange daterange tsrange tstzrange"
+)
+COPIED = {x for name in _TYPES.split() for x in (name, f"_{name}")}
 
 
 class Keys(list[Any]):
@@ -100,6 +107,11 @@ def diagnostics(error: BaseException) -> dict[str, str]:
         "source_function": getattr(source, "server_source_function", None),
     }
     return {name: text for name, text in report.items() if text}
+
+
+def copies(kind: str, values: Sequence[Any]) -> bool:
+    """Return True: COPY and INSERT send all values of a type in the same way."""
+    return True
 
 
 async def copy_rows(

@@ -8,16 +8,22 @@ import ssl
 import struct
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from itertools import chain
 from pathlib import Path
+from types import NoneType
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from psycopg import sql
 from psycopg.adapt import Dumper
 from psycopg.rows import TupleRow
 from psycopg.types.array import ListBinaryDumper
+from psycopg.types.json import Json, Jsonb
 from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,6 +31,24 @@ from ..settings import DatabaseSettings
 
 # connect_arguments() merges this parameter of a URL with the layer's own options.
 IGNORED_PARAMETERS = ("options",)
+
+# The types of the database that COPY writes, as it does arrays of them, and those of their values.
+_PYTHON_TYPES: Mapping[str, set[type]] = {
+    "bool": {bool},
+    **dict.fromkeys(("int2", "int4", "int8"), {int}),
+    **dict.fromkeys(("float4", "float8"), {float, int}),
+    "numeric": {Decimal, int},
+    **dict.fromkeys(("text", "varchar"), {str}),
+    "bytea": {bytes},
+    "uuid": {UUID},
+    "json": {Json},
+    "jsonb": {Jsonb},
+    "date": {date},
+    "time": {time},
+    **dict.fromkeys(("timestamp", "timestamptz"), {datetime}),
+    "interval": {timedelta},
+}
+COPIED = {*_PYTHON_TYPES, *(f"_{name}" for name in _PYTHON_TYPES)}
 
 # Where systems keep their trusted authorities. The OpenSSL in psycopg's wheels does not know it.
 _AUTHORITIES = (
@@ -180,6 +204,21 @@ def diagnostics(error: BaseException) -> dict[str, str]:
     names = ("constraint_name", "column_name", "message_detail", "source_function")
     report = {name: getattr(source, name, None) for name in names}
     return {name: text for name, text in report.items() if text}
+
+
+def copies(kind: str, values: Sequence[Any]) -> bool:
+    """Return whether COPY sends values of a type of the database as INSERT does.
+
+    INSERT lets the server convert others, such as a text for a number. COPY sends them in binary
+    form, which has to be that of the type.
+    """
+    if kind.startswith("_"):
+        return copies(kind[1:], [*chain.from_iterable(x for x in values if x is not None)])
+    is_usual = {*map(type, values)} <= {*_PYTHON_TYPES[kind], NoneType}
+    if is_usual and kind in ("time", "timestamp", "timestamptz"):
+        aware = {x.tzinfo is not None for x in values if x is not None}
+        return aware <= {kind == "timestamptz"}
+    return is_usual
 
 
 async def copy_rows(

@@ -16,7 +16,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import InvalidRequestError
@@ -26,12 +26,12 @@ from ..engine import dialect
 from ..errors import StaleRow
 from .columns import (
     Columns,
-    Defaults,
     Row,
-    Values,
+    called,
     check_key_types,
     has_key,
     keys_per_statement,
+    parameter,
     refuse_names,
     refuse_other_keys,
 )
@@ -141,10 +141,9 @@ async def upsert_chunk(write: BulkWrite, chunk: Iterable[Row], on: Sequence[str]
     columns = write.columns
     for names, rows in by_names(_merge(chunk, on, columns.optional)).items():
         statement, made = upsert(write, names, on), columns.onupdates(names)
-        given = {columns.in_statement[name] for name in names}
-        new = columns.new(names, rows)
+        given, new = [columns.in_statement[name] for name in names], columns.new(names, rows)
         for values in new if made else ():
-            values |= _call(made, {name: values[name] for name in given})
+            values |= called(made, {name: values[name] for name in given})
         for parameters in [new] if dialect.takes_many(statement) else new:
             await write.session.execute(statement, parameters)
 
@@ -164,39 +163,15 @@ def _merge(rows: Iterable[Row], on: Sequence[str], optional: Set[str]) -> Iterab
 
 def upsert(write: BulkWrite, names: Collection[str], on: Sequence[str]) -> sa.Insert:
     """Return the statement that inserts or changes rows which give these names."""
-    columns, mapper, table = write.columns, write.columns.mapper, write.columns.table
+    columns, table = write.columns, write.columns.table
     same = [columns.in_statement[name] for name in on]
     renewed = {column.key: version for column, version in columns.version_after.items()}
     for column, made in columns.onupdates(names).items():
-        value = sa.bindparam(_parameter(column), type_=column.type)
+        value = sa.bindparam(parameter(column), type_=column.type)
         renewed[column.key] = made.arg if made.is_clause_element else value
-    fixed, criteria = {*same, *table.primary_key.columns.keys()}, [*write.criteria]
-    if mapper.single and mapper.polymorphic_on is not None:
-        # Other classes share the table.
-        kinds = [each.polymorphic_identity for each in mapper.self_and_descendants]
-        criteria.append(sa.or_(*(mapper.polymorphic_on == kind for kind in kinds)))
-    given = [columns.in_statement[name] for name in names]
+    fixed, given = {*same, *table.primary_key.columns.keys()}, [columns.in_statement[x] for x in names]
+    criteria = [*write.criteria, *columns.criteria]
     return dialect.upsert(table, same, [x for x in given if x not in fixed], renewed, criteria)
-
-
-def _call(made: Defaults, row: Values) -> Values:
-    """Return the parameters that an upsert has beside those of an INSERT."""
-    return {
-        _parameter(column): default.arg(_Context(row)) if default.is_callable else default.arg
-        for column, default in made.items()
-        if not default.is_clause_element
-    }
-
-
-@dataclass
-class _Context:
-    """What an `onupdate` function may ask of SQLAlchemy's context: the values of its row."""
-
-    current_parameters: Values
-
-    def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> Values:
-        """Return the values of the row."""
-        return self.current_parameters
 
 
 async def update_chunk(write: BulkWrite, chunk: Sequence[Row]) -> int:
@@ -207,20 +182,15 @@ async def update_chunk(write: BulkWrite, chunk: Sequence[Row]) -> int:
     versions = await _lock(write, [*rows])
     given = ((key, row[columns.version]) for key, row in rows.items() if columns.version in row)
     refuse_stale(write, sum(versions.get(key, ...) != x for key, x in given), len(rows))
-    same = [x == sa.bindparam(_parameter(x), type_=x.type) for x in columns.table.primary_key]
+    same = [x == sa.bindparam(parameter(x), type_=x.type) for x in columns.table.primary_key]
     statement = sa.update(columns.table).where(*same).values(columns.version_after)
-    places = {name: _parameter(columns.by_name[name]) for name in columns.key}
+    places = {name: parameter(columns.by_name[name]) for name in columns.key}
     for names, some in by_names(rows[key] for key in versions).items():
         changed = {x: columns.in_statement[x] for x in names if x not in (*places, columns.version)}
         taken = (places | changed).items() if changed else ()
         if parameters := [{y: row[x] for x, y in taken} for row in some if taken]:
             await write.session.execute(statement, parameters)
     return len(versions)
-
-
-def _parameter(column: sa.Column[Any]) -> str:
-    """Return a name for a parameter that no column is called by."""
-    return f"{max(column.table.c.keys(), key=len)}_{column.key}"
 
 
 def keys_of(write: BulkWrite, rows: Sequence[Row]) -> list[object]:

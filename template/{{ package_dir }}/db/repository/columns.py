@@ -4,6 +4,7 @@ A key is a value, or a tuple where it has several columns.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from numbers import Number
 from types import NoneType
@@ -117,6 +118,14 @@ class Columns:
         made = ((x, x.onupdate) for x in self.table.columns if x.key not in given)
         return {x: onupdate for x, onupdate in made if isinstance(onupdate, sa.ColumnDefault)}
 
+    @property
+    def criteria(self) -> Sequence[sa.ColumnElement[bool]]:
+        """What rows of this class meet, and those of other classes in the table do not."""
+        if not self.mapper.single or self.mapper.polymorphic_on is None:
+            return ()
+        kinds = [each.polymorphic_identity for each in self.mapper.self_and_descendants]
+        return [sa.or_(*(self.mapper.polymorphic_on == kind for kind in kinds))]
+
     def new(self, names: Collection[str], rows: Iterable[Row]) -> list[Values]:
         """Return the parameters of an INSERT of rows, to which SQLAlchemy adds the defaults.
 
@@ -133,6 +142,31 @@ class Columns:
             for values in new:
                 values[self.in_statement[self.version]] = self.next_version(None)
         return new
+
+
+@dataclass
+class _Context:
+    """What an `onupdate` function may ask of SQLAlchemy's context: the values of its row."""
+
+    current_parameters: Values
+
+    def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> Values:
+        """Return the values of the row."""
+        return self.current_parameters
+
+
+def called(made: Defaults, row: Values) -> Values:
+    """Return the parameters that an upsert has for what makes columns of a row that it changes."""
+    return {
+        parameter(column): default.arg(_Context(row)) if default.is_callable else default.arg
+        for column, default in made.items()
+        if not default.is_clause_element
+    }
+
+
+def parameter(column: sa.Column[Any]) -> str:
+    """Return a name for a parameter that no column is called by."""
+    return f"{max(column.table.c.keys(), key=len)}_{column.key}"
 
 
 @cache

@@ -12,14 +12,10 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from functools import cache, partial
+from functools import cache
 from itertools import chain, islice
 from time import monotonic
-from types import NoneType
 from typing import Any
-from uuid import UUID
 from zlib import crc32
 
 import sqlalchemy as sa
@@ -40,22 +36,6 @@ CHUNK = 10_000
 # far from any limit on a statement's time, however slowly rows come.
 SECONDS = 0.5
 
-# The built-in types that both statements send alike, as they do arrays of them, and the types of
-# Python's values. INSERT takes others too, such as a text for a number, and the server converts them.
-TYPES: Mapping[str, type | tuple[type, ...]] = {
-    "bool": bool,
-    **dict.fromkeys(("int2", "int4", "int8"), int),
-    "numeric": (Decimal, int),
-    **dict.fromkeys(("float4", "float8"), (float, int)),
-    **dict.fromkeys(("text", "varchar"), str),
-    "bytea": bytes,
-    "uuid": UUID,
-    **dict.fromkeys(("json", "jsonb"), object),
-    "date": date,
-    "time": time,
-    **dict.fromkeys(("timestamp", "timestamptz"), datetime),
-    "interval": timedelta,
-}
 CATALOG = sa.text("""
     SELECT array_agg(CAST(typname AS text) ORDER BY place)
     FROM unnest(CAST(:names AS text[]), CAST(:types AS text[])) WITH ORDINALITY AS sent (name, type, place)
@@ -161,7 +141,7 @@ async def types_sent(write: BulkWrite, names: Sequence[str], count: int) -> Sent
     """Return the columns with their types, if COPY sends so many rows as INSERT does; else nothing.
 
     It does not for a class that shares a table or has several, for a type with an expression of
-    SQL round the value or that is not one of `TYPES`, for a view, nor for a table with rules,
+    SQL round the value or that is not one of the driver's `COPIED`, for a view, nor for a table with rules,
     triggers or row security.
     """
     columns = [write.columns.by_name[name] for name in names]
@@ -179,36 +159,34 @@ async def types_sent(write: BulkWrite, names: Sequence[str], count: int) -> Sent
     }
     types: Sequence[str | None] = await connection.scalar(CATALOG, parameters) or ()
     found = {x: kind for x, kind in zip(names, types, strict=False) if kind}
-    known = len(found) == len(names) and all(x.lstrip("_") in TYPES for x in found.values())
+    known = len(found) == len(names) and {*found.values()} <= driver.COPIED
     return found if known else {}
 
 
 def names_sent(columns: Columns, names: Sequence[str]) -> Sequence[str]:
     """Return the columns that COPY sends for rows that give these: none if it cannot fill one."""
-    makers = _makers(columns)
-    absent = [x for x in columns.by_name if x not in names and x not in makers]
-    if any(columns.by_name[name].default is not None for name in absent):
-        return ()
-    return [x for x in columns.by_name if x not in absent or not has_default(columns.by_name[x])]
+    sent = list[str]()
+    for name, column in columns.by_name.items():
+        if name in names or _maker(columns, name) or not has_default(column):
+            sent.append(name)
+        elif column.default is not None:
+            return ()
+    return sent
 
 
 @cache
-def _makers(columns: Columns) -> Mapping[str, Callable[[int], Sequence[object]]]:
-    """Return what makes columns for rows that do not give them, without SQL and without the row."""
-    makers = dict[str, Callable[[int], Sequence[object]]]()
-    for name, column in columns.by_name.items():
-        made: Any = column.default
-        if name == columns.version and columns.next_version:
-            makers[name] = partial(_call, columns.next_version)
-        elif made is not None and made.is_scalar:
-            makers[name] = [made.arg].__mul__
-        elif made is not None and made.is_callable and _needs_no_row(made.arg):
-            makers[name] = column.info.get("defaults") or partial(_call, made.arg)
-    return makers
-
-
-def _call(function: Callable[[Any], object], count: int) -> Sequence[object]:
-    return [function(None) for _ in range(count)]
+def _maker(columns: Columns, name: str) -> Callable[[int], Sequence[object]] | None:
+    """Return what makes a column without SQL and without the row, if anything does."""
+    column, version = columns.by_name[name], columns.next_version
+    made: Any = column.default
+    if name == columns.version and version is not None:
+        return lambda count: [version(None) for _ in range(count)]
+    if made is None or not (made.is_scalar or (made.is_callable and _needs_no_row(made.arg))):
+        return None
+    if made.is_scalar:
+        return lambda count: [made.arg] * count
+    several: Callable[[int], Sequence[object]] | None = column.info.get("defaults")
+    return several or (lambda count: [made.arg(None) for _ in range(count)])
 
 
 def _needs_no_row(function: Callable[..., object]) -> bool:
@@ -225,14 +203,14 @@ def _block(
 ) -> Block | None:
     """Return rows that give these names as COPY sends them; None if INSERT may send them otherwise."""
     block = [_values(columns, x, names, rows, dialect) for x in sent]
-    return block if all(map(_is_alike, sent.values(), block)) else None
+    return block if all(map(driver.copies, sent.values(), block)) else None
 
 
 def _values(
     columns: Columns, name: str, names: Sequence[str], rows: Sequence[Row], dialect: sa.Dialect
 ) -> Sequence[object]:
     """Return the values of a column in rows that give these names, as the driver takes them."""
-    kind, make = columns.by_name[name].type, _makers(columns).get(name)
+    kind, make = columns.by_name[name].type, _maker(columns, name)
     values: Sequence[object] = [None] * len(rows)
     if name in names:
         values = [row[name] for row in rows]
@@ -250,21 +228,6 @@ def _values(
         raise
     except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
         raise InvalidValue(InvalidValue.problem) from error
-
-
-def _is_alike(kind: str, values: Sequence[Any]) -> bool:
-    """Return whether COPY and INSERT send these values alike for a type of the catalog."""
-    if kind.startswith("_"):
-        return _is_alike(kind[1:], [*chain.from_iterable(x for x in values if x is not None)])
-    types = {*map(type, values)} - {NoneType}
-    if not all(issubclass(each, TYPES[kind]) for each in types):
-        return False
-    if kind == "date":
-        return not any(issubclass(each, datetime) for each in types)
-    if kind in ("time", "timestamp", "timestamptz"):
-        aware = {x.tzinfo is not None for x in values if x is not None}
-        return aware <= {kind == "timestamptz"}
-    return True
 
 
 @asynccontextmanager
