@@ -169,9 +169,9 @@ def upsert(write: BulkWrite, names: Collection[str], on: Sequence[str]) -> sa.In
     for column, made in columns.onupdates(names).items():
         value = sa.bindparam(parameter(column), type_=column.type)
         renewed[column.key] = made.arg if made.is_clause_element else value
-    fixed, given = {*same, *table.primary_key.columns.keys()}, [columns.in_statement[x] for x in names]
-    criteria = [*write.criteria, *columns.criteria]
-    return dialect.upsert(table, same, [x for x in given if x not in fixed], renewed, criteria)
+    fixed = {*same, *table.primary_key.columns.keys()}
+    given = [columns.in_statement[x] for x in names if columns.in_statement[x] not in fixed]
+    return dialect.upsert(table, same, given, renewed, [*write.criteria, *columns.criteria])
 
 
 async def update_chunk(write: BulkWrite, chunk: Sequence[Row]) -> int:

@@ -14,6 +14,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from functools import cache
 from itertools import chain, islice
+from math import ceil
 from time import monotonic
 from typing import Any
 from zlib import crc32
@@ -58,7 +59,7 @@ async def insert_rows(write: BulkWrite, rows: Rows) -> None:
     """Insert rows: by COPY where it comes out as by INSERT."""
     columns = write.columns
     async for some in _sources(rows):
-        while first := [*islice(some, LEAST // bulk.CHUNK)]:
+        while first := [*islice(some, ceil(LEAST / bulk.CHUNK))]:
             write.check(first[0])
             names, *_ = by_names(first[0], columns.optional)
             sent = await types_sent(write, names_sent(columns, names), sum(map(len, first)))
