@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import faults
 import pytest
@@ -19,10 +20,16 @@ SAMPLE = set(FIRST.values())
 BROKEN = re.compile(r"^E +(ImportError|ModuleNotFoundError|NameError|SyntaxError)\b", re.MULTILINE)
 
 
+COPY_PROPERTIES = Path(__file__).parent / "rendered" / "copy_properties.py"
+
+
 def _render_all(render: Render, driver: str) -> Project:
-    """Render a service with everything that can be changed."""
+    """Render a service with everything that can be changed, and that can notice it."""
     extras = ["replicas", "probes"] if driver in SERVER_DRIVERS else ["probes"]
-    return render(driver=driver, web="fastapi", extras=extras)
+    project = render(driver=driver, web="fastapi", extras=extras)
+    if project.answers["database"] == "postgresql":
+        project["tests/db/probes/test_copy_properties.py"] = COPY_PROPERTIES.read_text("utf-8")
+    return project
 
 
 def _marked(mutation: Mutation) -> object:

@@ -7,11 +7,19 @@ import pytest
 from harness import DRIVERS, Project, tiered
 
 Render = Callable[..., Project]
-PROPERTIES = Path(__file__).parent / "rendered" / "properties.py"
+RENDERED = Path(__file__).parent / "rendered"
+PROPERTIES, COPY = (f"tests/db/probes/test_{name}.py" for name in ("properties", "copy_properties"))
 
 
 @pytest.mark.parametrize("driver", tiered(DRIVERS, "asyncpg"))
 def test_pages_and_bulk_writes_hold_for_any_rows(render: Render, driver: str) -> None:
     project = render(driver=driver, extras=["probes"])
-    project["tests/db/probes/test_properties.py"] = PROPERTIES.read_text("utf-8")
-    project.run("python", "-m", "pytest", "-q", "tests/db/probes/test_properties.py")
+    project[PROPERTIES] = (RENDERED / "properties.py").read_text("utf-8")
+    project.run("python", "-m", "pytest", "-q", PROPERTIES)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_copy_writes_the_rows_that_insert_writes(render: Render, driver: str) -> None:
+    project = render(driver=driver, extras=["probes"])
+    project[COPY] = (RENDERED / "copy_properties.py").read_text("utf-8")
+    project.run("python", "-m", "pytest", "-q", COPY)

@@ -209,6 +209,25 @@ class Shared(Plain, Base):
     kind: Mapped[str] = mapped_column(sa.String(20))
 
 
+class Half(Plain, Base):
+    """One of two tables, without a column that names the class."""
+
+    __tablename__ = "copy_half"
+
+
+class Whole(Half):
+    __tablename__ = "copy_whole"
+
+    place: Mapped[int] = mapped_column(sa.ForeignKey(Half.place), primary_key=True)
+    more: Mapped[str | None] = mapped_column(sa.String(20))
+
+
+class Foreign(Plain, Base):
+    """A table that lies elsewhere."""
+
+    __tablename__ = "copy_foreign"
+
+
 class Special(Shared):
     __mapper_args__: ClassVar = {"polymorphic_identity": "special"}
 
@@ -260,6 +279,15 @@ KEPT: Mapping[type[Any], tuple[Sequence[str], Row]] = {
         ],
         {},
     ),
+    Foreign: (
+        [
+            "DROP TABLE copy_foreign",
+            "CREATE FOREIGN DATA WRAPPER elsewhere",
+            "CREATE SERVER elsewhere FOREIGN DATA WRAPPER elsewhere",
+            "CREATE FOREIGN TABLE copy_foreign (place bigint, words varchar) SERVER elsewhere",
+        ],
+        {},
+    ),
     Identified: (
         [
             "UPDATE copy_identified SET number = 0",
@@ -280,6 +308,7 @@ KEPT: Mapping[type[Any], tuple[Sequence[str], Row]] = {
     Wrapped: ([], {"secret": "x"}),
     Special: ([], {}),
     Joined: ([], {"more": "x"}),
+    Whole: ([], {"more": "x"}),
 }
 
 # What rules and triggers write to.
@@ -418,8 +447,10 @@ async def insert(session: AsyncSession, model: type[Any], rows: Sequence[Row]) -
         await block.rollback()
 
 
-async def both(session: AsyncSession, model: type[Any], rows: Sequence[Row]) -> tuple[Outcome, bool]:
-    """Insert rows in both ways, which must not differ; return the outcome, and whether it copied."""
+async def both(
+    session: AsyncSession, model: type[Any], rows: Sequence[Row]
+) -> tuple[Outcome, bool]:
+    """Insert rows in both ways, which must not differ; return what it comes to, and if it copied."""
     with by_copy() as copied:
         outcome = await insert(session, model, rows)
     with by_copy(least=10**9) as standard:
