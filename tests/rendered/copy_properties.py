@@ -450,7 +450,7 @@ async def insert(session: AsyncSession, model: type[Any], rows: Sequence[Row]) -
 async def both(
     session: AsyncSession, model: type[Any], rows: Sequence[Row]
 ) -> tuple[Outcome, bool]:
-    """Insert rows in both ways, which must not differ; return what it comes to, and if it copied."""
+    """Insert rows in both ways, which must not differ; return that, and whether it copied."""
     with by_copy() as copied:
         outcome = await insert(session, model, rows)
     with by_copy(least=10**9) as standard:

@@ -39,13 +39,10 @@ class Columns:
             for attribute in self.mapper.column_attrs
             if isinstance(column := attribute.columns[0], sa.Column) and column.computed is None
         }
-        table: object = self.mapper.local_table
-        several = len(self.mapper.tables) > 1
-        self._table: sa.Table[Any] | None = None
-        if isinstance(table, sa.Table) and not several:
-            self._table = table
+        self._table: Any = self.mapper.local_table
+        self.is_one_table = isinstance(self._table, sa.Table) and len(self.mapper.tables) == 1
         #: What statements call the columns: a statement on several tables takes attributes.
-        self.in_statement = {x: x if several else y.key for x, y in self.by_name.items()}
+        self.in_statement = {x: y.key if self.is_one_table else x for x, y in self.by_name.items()}
         self.key = [attribute.key for attribute in key_attributes(self.mapper)]
         self.version = self._name(self.mapper.version_id_col)
         self.kind = self._name(self.mapper.polymorphic_on)
@@ -74,23 +71,19 @@ class Columns:
         return next((x for x, own in self.by_name.items() if own is column), None)
 
     @property
-    def is_one_table(self) -> bool:
-        """Whether the rows of the model lie in one table."""
-        return self._table is not None
-
-    @property
     def table(self) -> sa.Table[Any]:
         """The table of the model.
 
         Raises:
             TypeError: The model has several.
         """
-        if self._table is not None:
-            return self._table
-        raise TypeError(
-            f"{self.model.__name__} lies in several tables, and this writes to one: use"
-            " create_many(), or update() and delete() for each row"
-        )
+        if not self.is_one_table:
+            raise TypeError(
+                f"{self.model.__name__} lies in several tables, and this writes to one: use"
+                " create_many(), or update() and delete() for each row"
+            )
+        table: sa.Table[Any] = self._table
+        return table
 
     @property
     def version_after(self) -> dict[sa.Column[Any], sa.ColumnElement[Any]]:

@@ -24,7 +24,6 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.schema import DropTable
 
 from ..engine import driver, driver_errors
-from ..errors import InvalidValue
 from . import bulk
 from .bulk import BulkWrite, Groups, Rows, by_names, chunks, lists
 from .columns import Columns, Row, has_default
@@ -158,10 +157,9 @@ async def types_sent(write: BulkWrite, names: Sequence[str], count: int) -> Sent
         "names": [column.name for column in columns],
         "types": [compiler.process(x.type).partition(" COLLATE ")[0] for x in columns],
     }
-    types: Sequence[str | None] = await connection.scalar(CATALOG, parameters) or ()
-    found = {x: kind for x, kind in zip(names, types, strict=False) if kind}
-    known = len(found) == len(names) and {*found.values()} <= driver.COPIED
-    return found if known else {}
+    # None for a column that is not as the model has it.
+    types: Sequence[str] = await connection.scalar(CATALOG, parameters) or [""]
+    return dict(zip(names, types, strict=True)) if {*types} <= driver.COPIED else {}
 
 
 def names_sent(columns: Columns, names: Sequence[str]) -> Sequence[str]:
@@ -203,7 +201,11 @@ def _block(
     columns: Columns, sent: Sent, names: Sequence[str], rows: Sequence[Row], dialect: sa.Dialect
 ) -> Block | None:
     """Return rows that give these names as COPY sends them; None if INSERT may send them otherwise."""
-    block = [_values(columns, x, names, rows, dialect) for x in sent]
+    try:
+        block = [_values(columns, x, names, rows, dialect) for x in sent]
+    except Exception:
+        # INSERT raises it again, as a flush does.
+        return None
     return block if all(map(driver.copies, sent.values(), block)) else None
 
 
@@ -221,14 +223,7 @@ def _values(
         # What a row leaves out is NULL: None would be the null of JSON.
         return values
     process = kind.dialect_impl(dialect).bind_processor(dialect)
-    if process is None:
-        return values
-    try:
-        return [process(value) for value in values]
-    except InvalidValue:
-        raise
-    except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
-        raise InvalidValue(InvalidValue.problem) from error
+    return [process(value) for value in values] if process else values
 
 
 @asynccontextmanager
