@@ -5,22 +5,19 @@ import math
 import os
 import socket
 import ssl
-import struct
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
-from types import NoneType
 from typing import Any
 from uuid import UUID
 
 import psycopg
 from psycopg import sql
-from psycopg.adapt import Dumper
 from psycopg.rows import TupleRow
 from psycopg.types.array import ListBinaryDumper
 from psycopg.types.json import Json, Jsonb
@@ -36,7 +33,7 @@ IGNORED_PARAMETERS = ("options",)
 _PYTHON_TYPES: Mapping[str, set[type]] = {
     "bool": {bool},
     **dict.fromkeys(("int2", "int4", "int8"), {int}),
-    **dict.fromkeys(("float4", "float8"), {float, int}),
+    "float8": {float, int},
     "numeric": {Decimal, int},
     **dict.fromkeys(("text", "varchar"), {str}),
     "bytea": {bytes},
@@ -48,6 +45,9 @@ _PYTHON_TYPES: Mapping[str, set[type]] = {
     **dict.fromkeys(("timestamp", "timestamptz"), {datetime}),
     "interval": {timedelta},
 }
+# psycopg cuts larger integers to their last bits. It makes zero of a float that is too small for
+# float4, which is why that is not here.
+_LIMITS = {"int2": 2**15, "int4": 2**31}
 COPIED = {*_PYTHON_TYPES, *(f"_{name}" for name in _PYTHON_TYPES)}
 
 # Where systems keep their trusted authorities. The OpenSSL in psycopg's wheels does not know it.
@@ -67,28 +67,6 @@ class Keys(list[Any]):
 
 # PRIVATE: psycopg ListBinaryDumper: psycopg's documentation names no dumpers of types
 psycopg.adapters.register_dumper(Keys, ListBinaryDumper)
-
-
-def _register_packer(name: str, pack: Callable[[Any], bytes]) -> None:
-    """Let COPY write a type by a function that refuses what the type cannot hold.
-
-    psycopg's own dumpers cut such an integer to its last bits, and make such a float infinite.
-    """
-
-    class Packer(Dumper):
-        format = psycopg.pq.Format.BINARY
-        oid = psycopg.adapters.types[name].oid
-
-        def dump(self, obj: Any) -> bytes:
-            return pack(obj)
-
-    # Without a type of Python it serves only where the type of the database is named.
-    psycopg.adapters.register_dumper(None, Packer)
-
-
-_register_packer("int2", struct.Struct("!h").pack)
-_register_packer("int4", struct.Struct("!i").pack)
-_register_packer("float4", struct.Struct("!f").pack)
 
 
 class RawConnection(psycopg.AsyncConnection[TupleRow]):
@@ -212,13 +190,15 @@ def copies(kind: str, values: Sequence[Any]) -> bool:
     INSERT lets the server convert others, such as a text for a number. COPY sends them in binary
     form, which has to be that of the type.
     """
+    given = [value for value in values if value is not None]
     if kind.startswith("_"):
-        return copies(kind[1:], [*chain.from_iterable(x for x in values if x is not None)])
-    is_usual = {*map(type, values)} <= {*_PYTHON_TYPES[kind], NoneType}
-    if is_usual and kind in ("time", "timestamp", "timestamptz"):
-        aware = {x.tzinfo is not None for x in values if x is not None}
-        return aware <= {kind == "timestamptz"}
-    return is_usual
+        return copies(kind[1:], [*chain.from_iterable(given)])
+    if not {*map(type, given)} <= _PYTHON_TYPES[kind]:
+        return False
+    if kind in ("time", "timestamp", "timestamptz"):
+        return {x.tzinfo is not None for x in given} <= {kind == "timestamptz"}
+    limit = _LIMITS.get(kind)
+    return not limit or all(-limit <= x < limit for x in given)
 
 
 async def copy_rows(
@@ -250,7 +230,4 @@ async def copy_rows(
 
 
 # What psycopg, or what it calls, raises for a value that it cannot send.
-_REFUSALS = (
-    *(psycopg.DataError, psycopg.ProgrammingError, struct.error),
-    *(ValueError, TypeError, AttributeError, ArithmeticError),
-)
+_REFUSALS = (psycopg.DataError, psycopg.ProgrammingError, ValueError, TypeError, ArithmeticError)

@@ -75,7 +75,6 @@ class Values:
     small: Mapped[int | None] = mapped_column(sa.SmallInteger)
     middle: Mapped[int | None] = mapped_column(sa.Integer)
     large: Mapped[int | None] = mapped_column(sa.BigInteger)
-    short: Mapped[float | None] = mapped_column(sa.REAL)
     ratio: Mapped[float | None] = mapped_column(sa.Double)
     price: Mapped[Decimal | None] = mapped_column(sa.Numeric(12, 2))
     exact: Mapped[Decimal | None] = mapped_column(db.ExactDecimal(12, 2))
@@ -190,6 +189,14 @@ class Native(Plain, Base):
     __tablename__ = "copy_native"
 
     address: Mapped[str | None] = mapped_column(postgresql.MACADDR)
+
+
+class Short(Plain, Base):
+    """A number that psycopg would cut."""
+
+    __tablename__ = "copy_short"
+
+    number: Mapped[float | None] = mapped_column(sa.REAL)
 
 
 class Wrapped(Plain, Base):
@@ -329,7 +336,6 @@ USUAL: Mapping[str, st.SearchStrategy[object]] = {
     "small": st.integers(-(2**15), 2**15 - 1),
     "middle": st.integers(-(2**31), 2**31 - 1),
     "large": st.integers(-(2**63), 2**63 - 1),
-    "short": st.floats(width=32, allow_nan=False) | st.integers(0, 9),
     "ratio": st.floats(allow_nan=False) | st.integers(0, 9),
     "price": st.decimals(-9999999, 9999999, places=4) | st.integers(0, 9),
     "exact": st.decimals(-9999999, 9999999, places=4),
@@ -367,7 +373,6 @@ UNUSUAL: Mapping[str, st.SearchStrategy[object]] = {
     "small": st.sampled_from([2**15, -(2**15) - 1, "5", 1.0, True]),
     "middle": st.sampled_from([2**31, -(2**31) - 1, "5", 2.5, True]),
     "large": st.sampled_from([2**63, "5"]),
-    "short": st.sampled_from([1e300, "0.5", Decimal("0.5")]),
     "ratio": st.sampled_from(["0.5", Decimal("0.5"), True]),
     "price": st.sampled_from([0.1, "0.1", Decimal(10) ** 30, True]),
     "flag": st.sampled_from([1, "yes"]),
@@ -483,6 +488,13 @@ async def test_tables_that_do_more_are_as_inserted(
             await session.execute(sa.text(statement))
         _, copied = await both(session, model, [{**given, **row} for row in numbered(rows)])
     assert not copied
+
+
+@bounded
+@given(rows=rows_of({"number": st.floats(width=32) | st.floats()}, {}))
+async def test_short_floats_are_as_inserted(tables: db.Database, rows: list[Row]) -> None:
+    async with tables.session() as session:
+        await both(session, Short, numbered(rows))
 
 
 @bounded

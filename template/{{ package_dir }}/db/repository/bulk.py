@@ -94,14 +94,10 @@ class BulkWrite:
 
     async def execute(self, statement: sa.Update | sa.Delete) -> int:
         """Execute a change of the rows that may change, and return how many there were."""
-        result = await self.session.execute(
-            statement.where(*self.criteria),
-            # The session's own rows follow later: few of many are among them.
-            execution_options={
-                "synchronize_session": False,
-                "include_deleted": self.include_deleted,
-            },
-        )
+        # The session's own rows follow later: few of many are among them.
+        options = {"synchronize_session": False, "include_deleted": self.include_deleted}
+        statement = statement.where(*self.criteria)
+        result = await self.session.execute(statement, execution_options=options)
         assert isinstance(result, sa.CursorResult)
         return result.rowcount
 
@@ -215,12 +211,11 @@ async def _lock(write: BulkWrite, keys: Sequence[object]) -> dict[object, object
     model, versions = write.columns.model, dict[object, object]()
     names = (*write.columns.key, write.columns.version)
     columns = [getattr(model, name) for name in names if name]
+    options = {"include_deleted": write.include_deleted}
     async for some in chunks(keys, keys_per_statement(model)):
-        found = await write.session.execute(
-            sa.select(*columns).where(has_key(model, some), *write.criteria).with_for_update(),
-            execution_options={"include_deleted": write.include_deleted},
-        )
-        for row in found:
+        statement = sa.select(*columns).where(has_key(model, some), *write.criteria)
+        statement = statement.with_for_update()
+        for row in await write.session.execute(statement, execution_options=options):
             *key, version = row if write.columns.version else (*row, None)
             versions[key[0] if len(key) == 1 else tuple(key)] = version
     refuse_other_keys(model, versions.keys() - keys)
