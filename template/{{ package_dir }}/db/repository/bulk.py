@@ -96,8 +96,8 @@ class BulkWrite:
         """Execute a change of the rows that may change, and return how many there were."""
         # The session's own rows follow later: few of many are among them.
         options = {"synchronize_session": False, "include_deleted": self.include_deleted}
-        statement = statement.where(*self.criteria)
-        result = await self.session.execute(statement, execution_options=options)
+        own = statement.where(*self.criteria)
+        result = await self.session.execute(own, execution_options=options)
         assert isinstance(result, sa.CursorResult)
         return result.rowcount
 
@@ -213,8 +213,8 @@ async def _lock(write: BulkWrite, keys: Sequence[object]) -> dict[object, object
     columns = [getattr(model, name) for name in names if name]
     options = {"include_deleted": write.include_deleted}
     async for some in chunks(keys, keys_per_statement(model)):
-        statement = sa.select(*columns).where(has_key(model, some), *write.criteria)
-        statement = statement.with_for_update()
+        same = (has_key(model, some), *write.criteria)
+        statement = sa.select(*columns).where(*same).with_for_update()
         for row in await write.session.execute(statement, execution_options=options):
             *key, version = row if write.columns.version else (*row, None)
             versions[key[0] if len(key) == 1 else tuple(key)] = version

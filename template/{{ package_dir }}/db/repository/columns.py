@@ -21,8 +21,7 @@ from ..models import SoftDeletable, Timestamped
 from .keyset import Column, key_attributes
 
 Row = Mapping[str, object]
-# Values by what a statement calls their columns.
-Values = dict[str, object]
+Values = dict[str, object]  # by what a statement calls their columns
 Defaults = Mapping[sa.Column[Any], sa.ColumnDefault]
 
 M = TypeVar("M", bound=DeclarativeBase)
@@ -64,8 +63,7 @@ class Columns:
         self.changeable = frozenset(self.by_name.keys() - kept)
         self.creatable = self.changeable | ({*self.key} - defaulted)
         #: What bulk inserts write: no version that the ORM counts.
-        counted = {self.version} if generator else set[str]()
-        self.insertable = frozenset(self.by_name.keys() - counted)
+        self.insertable = frozenset(self.by_name.keys() - ({self.version} if generator else {}))
 
     def _name(self, column: object) -> str | None:
         return next((x for x, own in self.by_name.items() if own is column), None)
@@ -117,6 +115,7 @@ class Columns:
         if not self.mapper.single or self.mapper.polymorphic_on is None:
             return ()
         kinds = [each.polymorphic_identity for each in self.mapper.self_and_descendants]
+        # A statement with an IN takes one row at a time.
         return [sa.or_(*(self.mapper.polymorphic_on == kind for kind in kinds))]
 
     def new(self, names: Collection[str], rows: Iterable[Row]) -> list[Values]:
@@ -183,8 +182,7 @@ def writable_names(
     """Return the names that a change of a row takes, or a `new` row."""
     if declared is not None:
         return declared
-    columns = columns_of(model)
-    return columns.creatable if new else columns.changeable
+    return columns_of(model).creatable if new else columns_of(model).changeable
 
 
 def insertable_names(
@@ -236,8 +234,7 @@ def has_key(model: type[DeclarativeBase], keys: Sequence[object]) -> sa.ColumnEl
 def check_key_types(model: type[DeclarativeBase], keys: Collection[Any]) -> None:
     """Raise TypeError for a key of a type that no row's key has.
 
-    The database may match the text "5" with the number 5. Python does not, so the rows that the
-    session holds would not be found by such a key.
+    The database may match the text "5" with 5. Python does not: it would not find held rows.
     """
     columns = sa.inspect(model).primary_key
     values: Iterable[Iterable[object]] = [keys] if len(columns) == 1 else zip(*keys, strict=True)
