@@ -2156,7 +2156,7 @@ MUTATIONS = [
         "asyncmy",
     ),
     Mutation(
-        "src/shop/db/repository/keys.py",
+        "src/shop/db/repository/columns.py",
         "    return [name for name in names if not columns[name].deferred]",
         "    return [*names, *(x.key for x in columns if x.deferred)]",
         "tests/db/probes/test_computed.py::test_one_statement_reads_what_was_computed",
