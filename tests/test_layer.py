@@ -28,17 +28,17 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 # Code lines by driver: neither blank, comment nor docstring. These are only ever lowered. To raise
 # one takes a decision record in docs/decisions that says what the lines buy.
 PRODUCTION = {
-    "aiosqlite": 3177,
-    "asyncpg": 3448,
-    "psycopg": 3488,
-    "asyncmy": 3177,
-    "aiomysql": 3196,
+    "aiosqlite": 3157,
+    "asyncpg": 3414,
+    "psycopg": 3479,
+    "asyncmy": 3157,
+    "aiomysql": 3176,
 }
 TESTING = 569
 FASTAPI = 105
 REPLICAS = 80
 # Lines of a module, comments and all. A module that outgrows this has two subjects.
-LENGTH = {"repository/repository.py": 705}
+LENGTH = {"repository/repository.py": 702}
 USUAL_LENGTH = 365
 
 
