@@ -21,6 +21,7 @@ TIMESTAMP = DATETIME(fsp=6)
 NOW = sa.text("(utc_timestamp(6))")
 JSON = sa.JSON()
 NATIVE_DECIMAL = True
+DECIMAL_DIGITS = 65
 BIGINT_KEY = sa.BigInteger()
 
 # https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
@@ -45,6 +46,8 @@ DISCONNECTED = frozenset({"1053", "1927", "2006", "2013", "2014", "2055", "4031"
 ERROR_ABORTS = False
 # Codes of errors that roll back the whole transaction, even inside a savepoint.
 ENDS_TRANSACTION = SERIALIZATION_FAILURE | DEADLOCK
+
+_1970 = "CAST('1970-01-01' AS DATETIME(6))"
 
 KEYS_PER_STATEMENT = 30_000
 
@@ -199,6 +202,25 @@ def order_by(
     # MySQL itself sorts NULL below any value.
     null = sa.func.isnull(column)
     return [null.desc() if descending else null.asc(), clause] if nullable else [clause]
+
+
+def add_moments(expression: sa.BinaryExpression[Any]) -> sa.ColumnElement[Any]:
+    """Return the sum or difference of datetimes and intervals, to the microsecond.
+
+    SQLAlchemy stores an interval as the datetime that is as far from 1970.
+    """
+    unit, start = sa.literal_column("MICROSECOND"), sa.literal_column(_1970)
+    left, right = (
+        sa.func.timestampdiff(unit, start, x, type_=sa.BigInteger())
+        for x in (expression.left, expression.right)
+    )
+    total = expression.operator(left, right)
+    return sa.func.timestampadd(unit, total, start, type_=expression.type)
+
+
+def calculate(expression: sa.BinaryExpression[Any], scale: int | None) -> sa.ColumnElement[Any]:
+    """Return a calculation with decimals as it is: MySQL has them."""
+    return expression
 
 
 def is_one_of(

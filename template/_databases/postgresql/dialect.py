@@ -20,6 +20,7 @@ TIMESTAMP = sa.DateTime(timezone=True)
 NOW = sa.func.now()
 JSON = JSONB()
 NATIVE_DECIMAL = True
+DECIMAL_DIGITS = 1000
 BIGINT_KEY = sa.BigInteger()
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -201,6 +202,16 @@ def order_by(
 ) -> Sequence[sa.ColumnElement[object]]:
     """Return the clauses that sort by a column, with NULL greater than any value."""
     return [column.desc() if descending else column.asc()]
+
+
+def add_moments(expression: sa.BinaryExpression[Any]) -> sa.ColumnElement[Any]:
+    """Return the sum or difference of datetimes and intervals as it is."""
+    return expression
+
+
+def calculate(expression: sa.BinaryExpression[Any], scale: int | None) -> sa.ColumnElement[Any]:
+    """Return a calculation with decimals as it is."""
+    return expression
 
 
 def is_one_of(

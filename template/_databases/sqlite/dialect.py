@@ -16,7 +16,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
-from sqlalchemy.sql import visitors
+from sqlalchemy.sql import operators, visitors
 
 from ..settings import DRIVER, DatabaseSettings
 from . import driver
@@ -25,8 +25,9 @@ from . import driver
 TIMESTAMP = sa.DateTime()
 NOW = sa.text("(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')")
 JSON = sa.JSON()
-# SQLite stores floats, which ExactDecimal rounds.
+# SQLite stores floats, which ExactDecimal rounds. They hold 15 digits.
 NATIVE_DECIMAL = False
+DECIMAL_DIGITS = 15
 # Only a column declared INTEGER counts up by itself. It holds 64 bits.
 BIGINT_KEY = sa.Integer()
 
@@ -59,6 +60,9 @@ DISCONNECTED = frozenset[str]()
 ERROR_ABORTS = False
 # Errors that roll back the whole transaction have no codes of their own: see _check_transaction.
 ENDS_TRANSACTION = frozenset[str]()
+
+# The seconds from the start of the year 1 to 1970.
+_YEAR_1 = 62_135_596_800
 
 # A statement accepts 32,766 parameters.
 KEYS_PER_STATEMENT = 30_000
@@ -186,6 +190,43 @@ def order_by(
     if not nullable:
         return [column.desc() if descending else column.asc()]
     return [column.desc().nulls_first() if descending else column.asc().nulls_last()]
+
+
+def add_moments(expression: sa.BinaryExpression[Any]) -> sa.ColumnElement[Any]:
+    """Return the sum or difference of datetimes and intervals, to the microsecond.
+
+    SQLite has text for a datetime. SQLAlchemy stores an interval as the datetime that is as far
+    from 1970.
+    """
+
+    def microseconds(moment: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+        seconds = sa.func.strftime("%s", sa.func.substr(moment, 1, 19))
+        fraction = sa.cast(sa.func.substr(moment, 21, 6), sa.Integer)
+        return sa.cast(seconds, sa.Integer) * 1_000_000 + fraction
+
+    total = expression.operator(microseconds(expression.left), microseconds(expression.right))
+    # From the year 1, since a remainder of a negative number is negative.
+    total = total + _YEAR_1 * 1_000_000
+    text = sa.func.strftime("%Y-%m-%d %H:%M:%S", total // 1_000_000 - _YEAR_1, "unixepoch")
+    fraction = sa.func.printf(".%06d", total % 1_000_000)
+    return text.op("||", return_type=expression.type)(fraction)
+
+
+def calculate(expression: sa.BinaryExpression[Any], scale: int | None) -> sa.ColumnElement[Any]:
+    """Return a calculation with decimals as exact as floats allow.
+
+    `scale` is the number of digits after the point, None if it is not known.
+    """
+    left, right, kind = expression.left, expression.right, expression.type
+    if expression.operator is operators.truediv:
+        # SQLite stores 5.00 as an integer, and 5 / 2 is 2.
+        return sa.literal_column("1.0").op("*")(left).op("/", return_type=kind)(right)
+    if expression.operator is operators.mod:
+        # The operator % takes only integers.
+        unit = sa.literal_column(f"1e{6 if scale is None else scale}")
+        whole = [sa.cast(sa.func.round(x.op("*")(unit)), sa.Integer) for x in (left, right)]
+        return whole[0].op("%")(whole[1]).op("/", return_type=kind)(unit)
+    return expression if scale is None else sa.func.round(expression, scale, type_=kind)
 
 
 def is_one_of(
