@@ -34,6 +34,7 @@ from .models import (
     Base,
     BigIntPrimaryKey,
     ExactDecimal,
+    IntegerEnum,
     JSONObject,
     Key,
     PrimaryKey,
@@ -69,6 +70,7 @@ __all__ = [
     "UTCDateTime",
     "ExactDecimal",
     "JSONObject",
+    "IntegerEnum",
     "partial_index",
     # Rows.
     "Repository",

@@ -3,13 +3,14 @@
 from .base import NAMING_CONVENTION, Base, metadata
 from .mixins import BigIntPrimaryKey, Key, PrimaryKey, Timestamped, UUIDPrimaryKey, Versioned
 from .soft_delete import SoftDeletable
-from .types import ExactDecimal, JSONObject, UTCDateTime
+from .types import ExactDecimal, IntegerEnum, JSONObject, UTCDateTime
 
 __all__ = [
     "NAMING_CONVENTION",
     "Base",
     "BigIntPrimaryKey",
     "ExactDecimal",
+    "IntegerEnum",
     "JSONObject",
     "Key",
     "PrimaryKey",

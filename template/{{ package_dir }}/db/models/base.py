@@ -2,16 +2,18 @@
 
 from datetime import datetime
 from decimal import Decimal
-from enum import Enum
-from typing import ClassVar
+from enum import Enum, IntEnum
+from typing import Any, ClassVar
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncAttrs
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.ext.mutable import MutableDict
+from sqlalchemy.orm import DeclarativeBase, TypeResolve
 
 from ..engine.dialect import JSON
-from .types import ExactDecimal, JSONObject, UTCDateTime
+from .types import ExactDecimal, IntegerEnum, JSONObject, UTCDateTime
 
 # A migration cannot drop a constraint without a name, and an error cannot identify it.
 # https://alembic.sqlalchemy.org/en/latest/naming.html
@@ -41,7 +43,8 @@ class Base(AsyncAttrs, DeclarativeBase):
         float: sa.Double,
         Decimal: ExactDecimal,
         UUID: sa.Uuid,
-        JSONObject: JSON,
+        # A copy: a column of the type JSON itself tracks no changes.
+        JSONObject: MutableDict.as_mutable(JSON.copy()),
         # A text column with a CHECK, because a value can hardly be removed from a native enum type.
         # `alembic check` compares neither. For a new member write a migration that drops the CHECK
         # by its name, widens the column if necessary, and creates the CHECK again.
@@ -52,3 +55,10 @@ class Base(AsyncAttrs, DeclarativeBase):
             values_callable=_enum_values,
         ),
     }
+
+
+@event.listens_for(Base, "resolve_type_annotation")
+def _store_numbers(annotation: TypeResolve) -> IntegerEnum[Any] | None:
+    """Store an IntEnum as its numbers: as an Enum it would be stored as text."""
+    kind: object = annotation.resolved_type
+    return IntegerEnum(kind) if isinstance(kind, type) and issubclass(kind, IntEnum) else None

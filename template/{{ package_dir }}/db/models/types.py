@@ -21,17 +21,19 @@ from ..errors import InvalidValue
 JSONObject = dict[str, object]
 
 
-class _Moments(TypeDecorator.Comparator[datetime], sa.DateTime.Comparator[datetime]):
-    """The operators of UTCDateTime, on databases that have no intervals too."""
+class _Moments(TypeDecorator.Comparator[Any], sa.DateTime.Comparator[Any]):
+    """The operators of datetimes and their differences, also where a database has no intervals."""
 
     def operate(self, op: operators.OperatorType, *other: Any, **kwargs: Any) -> Any:
         expression = super().operate(op, *other, **kwargs)
-        if isinstance(op, operators.custom_op):
+        if isinstance(op, operators.custom_op) and expression.type is self.type:
             # AT TIME ZONE gives a datetime without a time zone: leave it as the driver returns it.
-            expression.type = op.return_type or (sa.Boolean() if op.is_comparison else NullType())
-        elif op in (operators.add, operators.sub):
-            return dialect.add_moments(expression)
-        return expression
+            expression.type = NullType()
+        if op not in (operators.add, operators.sub):
+            return expression
+        is_interval = isinstance(expression.type, (sa.Interval, _Interval))
+        expression.type = _Interval() if is_interval else UTCDateTime()
+        return dialect.add_moments(expression)
 
     def reverse_operate(self, op: operators.OperatorType, other: Any, **kwargs: Any) -> Any:
         if op is operators.add:
@@ -52,9 +54,9 @@ class UTCDateTime(TypeDecorator[datetime]):
 
     def coerce_compared_value(self, op: operators.OperatorType | None, value: object) -> Any:
         """Return the type of an operand: this one, but for a timedelta, and for `.op("...")`."""
-        if isinstance(value, timedelta) or isinstance(op, operators.custom_op):
+        if isinstance(op, operators.custom_op) and isinstance(value, str):
             return self.impl_instance.coerce_compared_value(op, value)
-        return self
+        return _Interval() if isinstance(value, timedelta) else self
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
         """Return the value in UTC."""
@@ -71,6 +73,18 @@ class UTCDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
+class _Interval(TypeDecorator[timedelta]):
+    """A timedelta beside a UTCDateTime."""
+
+    impl = sa.Interval
+    cache_ok = True
+    comparator_factory = _Moments
+
+    def coerce_compared_value(self, op: operators.OperatorType | None, value: object) -> Any:
+        """Return the type of an operand, which may be a datetime."""
+        return UTCDateTime() if isinstance(value, datetime) else self
+
+
 # The digits after the point of a result, from those of its two operands.
 _SCALES: Mapping[object, Callable[[int, int], int]] = {
     operators.add: max,
@@ -83,16 +97,22 @@ _SCALES: Mapping[object, Callable[[int, int], int]] = {
 class _Decimals(TypeDecorator.Comparator[Decimal], sa.Numeric.Comparator[Decimal]):
     """The operators of ExactDecimal. No operand and no result is rounded to a column's scale."""
 
+    def __init__(self, expr: sa.ColumnElement[Decimal]) -> None:
+        super().__init__(expr)
+        # The type of a result, also where the left operand is of a type of SQLAlchemy's own.
+        self.type = _Number()
+
     def operate(self, op: operators.OperatorType, *other: Any, **kwargs: Any) -> Any:
         operands = [_Number.of_parameter(x) for x in other]
         if op is operators.floordiv:
             # Python rounds a quotient toward zero, and FLOOR() does not.
-            return (self.expr - self.expr % operands[0]) / operands[0]
+            quotient = (self.expr - self.expr % operands[0]) / operands[0]
+            return sa.func.round(quotient, type_=_Number(0))
         expression = super().operate(op, *operands, **kwargs)
         if not isinstance(expression.type, _Number):
             return expression
+        expression.type = _Number()
         if not isinstance(expression, sa.BinaryExpression):
-            expression.type = _Number()
             return expression
         scales = [_scale(expression.left.type), _scale(expression.right.type)]
         known = op in _SCALES and None not in scales
@@ -100,7 +120,7 @@ class _Decimals(TypeDecorator.Comparator[Decimal], sa.Numeric.Comparator[Decimal
         return dialect.calculate(expression, expression.type.scale)
 
     def reverse_operate(self, op: operators.OperatorType, other: Any, **kwargs: Any) -> Any:
-        return op(sa.literal(other, self.type.coerce_compared_value(op, other)), self.expr)
+        return op(sa.literal(other, self.expr.type.coerce_compared_value(op, other)), self.expr)
 
 
 class _Number(TypeDecorator[Decimal]):
@@ -158,6 +178,8 @@ class ExactDecimal(_Number):
 
     PostgreSQL has at most 1,000 digits, and MySQL 65. SQLite stores floats, which hold 15.
     """
+
+    cache_ok = True
 
     def __init__(self, precision: int = 15, scale: int = 4, rounding: str | None = None) -> None:
         most = dialect.DECIMAL_DIGITS
