@@ -47,8 +47,6 @@ ERROR_ABORTS = False
 # Codes of errors that roll back the whole transaction, even inside a savepoint.
 ENDS_TRANSACTION = SERIALIZATION_FAILURE | DEADLOCK
 
-_1970 = "CAST('1970-01-01' AS DATETIME(6))"
-
 KEYS_PER_STATEMENT = 30_000
 
 ENGINE_OPTIONS: dict[str, object] = {}
@@ -209,7 +207,8 @@ def add_moments(expression: sa.BinaryExpression[Any]) -> sa.ColumnElement[Any]:
 
     SQLAlchemy stores an interval as the datetime that is as far from 1970.
     """
-    unit, start = sa.literal_column("MICROSECOND"), sa.literal_column(_1970)
+    unit: sa.ColumnElement[Any] = sa.literal_column("MICROSECOND")
+    start: sa.ColumnElement[Any] = sa.literal_column("CAST('1970-01-01' AS DATETIME(6))")
     left, right = (
         sa.func.timestampdiff(unit, start, x, type_=sa.BigInteger())
         for x in (expression.left, expression.right)
@@ -218,8 +217,10 @@ def add_moments(expression: sa.BinaryExpression[Any]) -> sa.ColumnElement[Any]:
     return sa.func.timestampadd(unit, total, start, type_=expression.type)
 
 
-def calculate(expression: sa.BinaryExpression[Any], scale: int | None) -> sa.ColumnElement[Any]:
-    """Return a calculation with decimals as it is: MySQL has them."""
+def calculate(
+    operation: object, expression: sa.ColumnElement[Any], scale: int | None
+) -> sa.ColumnElement[Any]:
+    """Return a calculation with decimals as it is."""
     return expression
 
 

@@ -209,7 +209,9 @@ def add_moments(expression: sa.BinaryExpression[Any]) -> sa.ColumnElement[Any]:
     return expression
 
 
-def calculate(expression: sa.BinaryExpression[Any], scale: int | None) -> sa.ColumnElement[Any]:
+def calculate(
+    operation: object, expression: sa.ColumnElement[Any], scale: int | None
+) -> sa.ColumnElement[Any]:
     """Return a calculation with decimals as it is."""
     return expression
 

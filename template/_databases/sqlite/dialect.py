@@ -212,21 +212,26 @@ def add_moments(expression: sa.BinaryExpression[Any]) -> sa.ColumnElement[Any]:
     return text.op("||", return_type=expression.type)(fraction)
 
 
-def calculate(expression: sa.BinaryExpression[Any], scale: int | None) -> sa.ColumnElement[Any]:
+def calculate(operation: object, expression: Any, scale: int | None) -> Any:
     """Return a calculation with decimals as exact as floats allow.
 
     `scale` is the number of digits after the point, None if it is not known.
     """
-    left, right, kind = expression.left, expression.right, expression.type
-    if expression.operator is operators.truediv:
+    kind = expression.type
+    if operation is operators.truediv:
         # SQLite stores 5.00 as an integer, and 5 / 2 is 2.
-        return sa.literal_column("1.0").op("*")(left).op("/", return_type=kind)(right)
-    if expression.operator is operators.mod:
+        dividend = sa.literal_column("1.0").op("*")(expression.left)
+        return dividend.op("/", return_type=kind)(expression.right)
+    if operation is operators.mod:
         # The operator % takes only integers.
-        unit = sa.literal_column(f"1e{6 if scale is None else scale}")
-        whole = [sa.cast(sa.func.round(x.op("*")(unit)), sa.Integer) for x in (left, right)]
-        return whole[0].op("%")(whole[1]).op("/", return_type=kind)(unit)
-    return expression if scale is None else sa.func.round(expression, scale, type_=kind)
+        unit: sa.ColumnElement[Any] = sa.literal_column(f"1e{6 if scale is None else scale}")
+        left, right = (
+            sa.cast(sa.func.round(x.op("*")(unit)), sa.Integer)
+            for x in (expression.left, expression.right)
+        )
+        return left.op("%")(right).op("/", return_type=kind)(unit)
+    rounded: sa.ColumnElement[Any] = sa.func.round(expression, scale, type_=kind)
+    return expression if scale is None else rounded
 
 
 def is_one_of(

@@ -13,19 +13,25 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import operators
-from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
+from sqlalchemy.types import NullType, TypeDecorator
 
 from ..engine import dialect
 from ..errors import InvalidValue
 
+E = TypeVar("E", bound=IntEnum)
+
+# The type of an attribute that holds a JSON object. A change of its top level is noticed, as in
+# `row.document["name"] = "Ada"`. To have a change below it noticed, assign to the top level, as in
+# `row.document["tags"] = [*tags, "new"]`, or call sqlalchemy.orm.attributes.flag_modified(row,
+# "document"). A row takes half as long again to load; mapped_column(sa.JSON) tracks nothing.
 JSONObject = dict[str, object]
 
 
 class _Moments(TypeDecorator.Comparator[Any], sa.DateTime.Comparator[Any]):
     """The operators of datetimes and their differences, also where a database has no intervals."""
 
-    def operate(self, op: operators.OperatorType, *other: Any, **kwargs: Any) -> Any:
-        expression = super().operate(op, *other, **kwargs)
+    def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
+        expression: Any = super().operate(op, *other, **kwargs)
         if isinstance(op, operators.custom_op) and expression.type is self.type:
             # AT TIME ZONE gives a datetime without a time zone: leave it as the driver returns it.
             expression.type = NullType()
@@ -35,10 +41,8 @@ class _Moments(TypeDecorator.Comparator[Any], sa.DateTime.Comparator[Any]):
         expression.type = _Interval() if is_interval else UTCDateTime()
         return dialect.add_moments(expression)
 
-    def reverse_operate(self, op: operators.OperatorType, other: Any, **kwargs: Any) -> Any:
-        if op is operators.add:
-            return self.operate(op, other, **kwargs)
-        return op(sa.literal(other, self.type.coerce_compared_value(op, other)), self.expr)
+    def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> Any:
+        return op(sa.literal(other, self.expr.type.coerce_compared_value(op, other)), self.expr)
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -50,12 +54,12 @@ class UTCDateTime(TypeDecorator[datetime]):
 
     impl = dialect.TIMESTAMP
     cache_ok = True
-    comparator_factory = _Moments
+    comparator_factory: Any = _Moments
 
-    def coerce_compared_value(self, op: operators.OperatorType | None, value: object) -> Any:
-        """Return the type of an operand: this one, but for a timedelta, and for `.op("...")`."""
-        if isinstance(op, operators.custom_op) and isinstance(value, str):
-            return self.impl_instance.coerce_compared_value(op, value)
+    def coerce_compared_value(self, op: Any, value: object) -> Any:
+        """Return the type of an operand."""
+        if isinstance(value, str) and isinstance(op, operators.custom_op):
+            return sa.String()
         return _Interval() if isinstance(value, timedelta) else self
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
@@ -78,14 +82,14 @@ class _Interval(TypeDecorator[timedelta]):
 
     impl = sa.Interval
     cache_ok = True
-    comparator_factory = _Moments
+    comparator_factory: Any = _Moments
 
-    def coerce_compared_value(self, op: operators.OperatorType | None, value: object) -> Any:
-        """Return the type of an operand, which may be a datetime."""
+    def coerce_compared_value(self, op: Any, value: object) -> Any:
+        """Return the type of an operand."""
         return UTCDateTime() if isinstance(value, datetime) else self
 
 
-# The digits after the point of a result, from those of its two operands.
+# How many digits after the point a result has, from those of its operands.
 _SCALES: Mapping[object, Callable[[int, int], int]] = {
     operators.add: max,
     operators.sub: max,
@@ -102,25 +106,22 @@ class _Decimals(TypeDecorator.Comparator[Decimal], sa.Numeric.Comparator[Decimal
         # The type of a result, also where the left operand is of a type of SQLAlchemy's own.
         self.type = _Number()
 
-    def operate(self, op: operators.OperatorType, *other: Any, **kwargs: Any) -> Any:
-        operands = [_Number.of_parameter(x) for x in other]
+    def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
+        operands = [_typed(operand) for operand in other]
         if op is operators.floordiv:
             # Python rounds a quotient toward zero, and FLOOR() does not.
             quotient = (self.expr - self.expr % operands[0]) / operands[0]
             return sa.func.round(quotient, type_=_Number(0))
-        expression = super().operate(op, *operands, **kwargs)
+        expression: Any = super().operate(op, *operands, **kwargs)
         if not isinstance(expression.type, _Number):
             return expression
-        expression.type = _Number()
-        if not isinstance(expression, sa.BinaryExpression):
-            return expression
-        scales = [_scale(expression.left.type), _scale(expression.right.type)]
-        known = op in _SCALES and None not in scales
-        expression.type = _Number(_SCALES[op](*scales) if known else None)
-        return dialect.calculate(expression, expression.type.scale)
+        combine, scales = _SCALES.get(op), [_scale(operand) for operand in (self.expr, *operands)]
+        scale = combine(*scales) if combine and None not in scales else None
+        expression.type = _Number(scale)
+        return dialect.calculate(op, expression, scale)
 
-    def reverse_operate(self, op: operators.OperatorType, other: Any, **kwargs: Any) -> Any:
-        return op(sa.literal(other, self.expr.type.coerce_compared_value(op, other)), self.expr)
+    def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> Any:
+        return op(sa.literal(other, _Number(_scale(other))), self.expr)
 
 
 class _Number(TypeDecorator[Decimal]):
@@ -131,10 +132,12 @@ class _Number(TypeDecorator[Decimal]):
 
     impl = sa.Numeric
     cache_ok = True
-    comparator_factory = _Decimals
+    comparator_factory: Any = _Decimals
+    # How SQLite's floats, which hold 15 digits, are read.
+    _format = ".15g"
 
-    def __init__(self, scale: int | None = None) -> None:
-        super().__init__(asdecimal=dialect.NATIVE_DECIMAL)
+    def __init__(self, scale: int | None = None, *size: int) -> None:
+        super().__init__(*size, asdecimal=dialect.NATIVE_DECIMAL)
         self.scale = scale
 
     @property
@@ -142,26 +145,26 @@ class _Number(TypeDecorator[Decimal]):
         """Return Decimal, also where SQLite stores floats."""
         return Decimal
 
-    def coerce_compared_value(self, op: operators.OperatorType | None, value: object) -> Any:
-        """Return the type of an operand, which is not rounded: a float is what Python prints."""
+    def coerce_compared_value(self, op: Any, value: object) -> Any:
+        """Return the type of an operand."""
         if isinstance(value, str) and isinstance(op, operators.custom_op):
-            return self.impl_instance.coerce_compared_value(op, value)
-        return _Number(_digits(value) if op in _SCALES else None)
+            return sa.String()
+        return _Number()
 
-    @staticmethod
-    def of_parameter(operand: object) -> object:
-        """Give this type to a bindparam() that has none, which would take that of the column."""
-        if isinstance(operand, sa.BindParameter) and isinstance(operand.type, NullType):
-            return operand if operand.expanding else sa.type_coerce(operand, _Number())
-        return operand
+    def fit(self, value: object) -> Decimal:
+        """Return a value as a Decimal. A float is the number that Python prints for it."""
+        number = Decimal(repr(value)) if isinstance(value, (int, float)) else value
+        if isinstance(number, Decimal) and number.is_finite():
+            return number
+        raise InvalidValue("the operand of a decimal is a Decimal, an int or a float, and not NaN")
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Decimal | None:
-        """Return the value as a Decimal."""
-        return None if value is None else _exact(value)
+        """Return the value as the column or the operand takes it."""
+        return None if value is None else self.fit(value)
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Decimal | None:
-        """Return the value as a Decimal: SQLite's floats keep 15 digits."""
-        return value if value is None or isinstance(value, Decimal) else Decimal(f"{value:.15g}")
+        """Return the value as a Decimal."""
+        return Decimal(format(value, self._format)) if isinstance(value, (int, float)) else value
 
 
 class ExactDecimal(_Number):
@@ -171,74 +174,55 @@ class ExactDecimal(_Number):
     so do NaN and floats. `ExactDecimal(12, 2, rounding=ROUND_HALF_EVEN)`, with a rounding of the
     module `decimal`, rounds digits after the point. The attribute then has the rounded value, as
     the row has. A value that the database computes, as in `SET balance = balance * 1.0375`, is
-    rounded by the database, half away from zero; SQLite rounds it when it is read.
+    rounded by the database; SQLite stores it as it is, and it is rounded when it is read.
 
-    Operands of an expression are not rounded: `balance * Decimal("1.0375")` is exact. A quotient
-    has as many digits as the database computes.
+    Operands of an expression are not rounded: `balance * Decimal("1.0375")` is exact, and a float
+    is the number that Python prints for it. A quotient has as many digits as the database computes.
 
-    PostgreSQL has at most 1,000 digits, and MySQL 65. SQLite stores floats, which hold 15.
+    PostgreSQL has at most 1,000 digits, and MySQL 65. SQLite stores floats, which hold 15; there
+    `/`, `//` and `%` with another column need the ExactDecimal on the left.
     """
 
     cache_ok = True
 
     def __init__(self, precision: int = 15, scale: int = 4, rounding: str | None = None) -> None:
         most = dialect.DECIMAL_DIGITS
-        if not 0 <= scale <= precision <= most:
+        if not 0 <= scale <= precision <= most or not precision:
             raise ValueError(
                 f"ExactDecimal({precision}, {scale}): 0 <= scale <= precision <= {most}"
             )
-        TypeDecorator.__init__(self, precision, scale, asdecimal=dialect.NATIVE_DECIMAL)
-        self.precision, self.scale, self.rounding = precision, scale, rounding
+        super().__init__(scale, precision, scale)
+        self.precision, self.rounding, self._format = precision, rounding, f".{scale}f"
 
-    def fit(self, value: Any) -> Any:
-        """Return a value with the digits of the column. An SQL expression or None stays."""
-        if value is None or isinstance(value, sa.ClauseElement):
-            return value
-        if isinstance(value, int):
-            value = Decimal(value)
-        if not (isinstance(value, Decimal) and value.is_finite()):
-            raise InvalidValue('a decimal is a Decimal("0.1") or an int, not a float, text or NaN')
+    def fit(self, value: object) -> Decimal:
+        """Return a value with the digits of the column."""
+        if isinstance(value, float):
+            raise InvalidValue('a float is not exact: write Decimal("0.1")')
         traps = [InvalidOperation] if self.rounding else [InvalidOperation, Inexact]
-        context = Context(self.precision or 1, self.rounding, traps=traps)
+        context = Context(self.precision, self.rounding, traps=traps)
         try:
-            return value.quantize(Decimal(1).scaleb(-(self.scale or 0)), context=context)
+            return context.quantize(super().fit(value), Decimal((0, (0,), -(self.scale or 0))))
         except Inexact as error:
             raise InvalidValue(
                 f"a decimal has more than {self.scale} digits after the point: round it, or write"
                 " ExactDecimal(..., rounding=ROUND_HALF_EVEN) in the model"
             ) from error
         except InvalidOperation as error:
-            whole = self.precision - (self.scale or 0)
-            raise InvalidValue(f"a decimal has more than {whole} digits before the point") from error
+            raise InvalidValue(f"a decimal has more than {self.precision} digits") from error
 
-    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Decimal | None:
-        """Return the value with the digits of the column."""
-        fitting: Decimal | None = self.fit(value)
-        return fitting
-
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Decimal | None:
-        """Return the value as a Decimal, rounded to the scale."""
-        if value is None or isinstance(value, Decimal):
-            return value
-        return Decimal(f"{value:.{self.scale}f}")
+    def fit_attribute(self, row: object, value: Any, *_: object) -> Any:
+        """Return the value that an attribute takes. An SQL expression stays as it is."""
+        is_value = value is not None and not isinstance(value, sa.ClauseElement)
+        return self.fit(value) if is_value else value
 
 
 @event.listens_for(Mapper, "mapper_configured")
 def _fit_attributes(mapper: Mapper[Any], model: type) -> None:
-    """Have each attribute that is an ExactDecimal take the value that the row will have."""
+    """Give each attribute that is an ExactDecimal the value that the row will have."""
     for attribute in mapper.column_attrs:
         kind = attribute.columns[0].type
         if isinstance(kind, ExactDecimal):
-            fit = kind.fit
-            event.listen(
-                getattr(model, attribute.key),
-                "set",
-                lambda row, value, old, initiator, fit=fit: fit(value),
-                retval=True,
-            )
-
-
-E = TypeVar("E", bound=IntEnum)
+            event.listen(getattr(model, attribute.key), "set", kind.fit_attribute, retval=True)
 
 
 class IntegerEnum(TypeDecorator[E]):
@@ -259,9 +243,9 @@ class IntegerEnum(TypeDecorator[E]):
         """Return the enum."""
         return self.enum
 
-    def coerce_compared_value(self, op: operators.OperatorType | None, value: object) -> Any:
-        """Return the type of an operand: this one, but for an int, which need not be a member."""
-        return self.impl_instance if type(value) is int else self
+    def coerce_compared_value(self, op: Any, value: object) -> Any:
+        """Return the type of an operand: an int need not be a member."""
+        return sa.BigInteger() if type(value) is int else self
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> int | None:
         """Return the number of a member."""
@@ -272,23 +256,16 @@ class IntegerEnum(TypeDecorator[E]):
         return None if value is None else self.enum(value)
 
 
-def _exact(value: object) -> Decimal:
-    """Return an operand as a Decimal. A float is the number that Python prints for it."""
-    number = Decimal(repr(value)) if isinstance(value, float) else value
-    if isinstance(number, int):
-        number = Decimal(number)
-    if not (isinstance(number, Decimal) and number.is_finite()):
-        raise InvalidValue("the operand of a decimal is a Decimal, an int or a float, and not NaN")
-    return number
+def _typed(operand: Any) -> Any:
+    """Give a type to a bindparam() that has none: it would take that of the column."""
+    kind: Any = getattr(operand, "type", None)
+    untyped = isinstance(kind, NullType) and not getattr(operand, "expanding", True)
+    return sa.type_coerce(operand, _Number()) if untyped else operand
 
 
-def _digits(value: object) -> int:
-    """Return how many digits an operand has after the point."""
-    exponent = _exact(value).as_tuple().exponent
-    assert isinstance(exponent, int)
-    return max(0, -exponent)
-
-
-def _scale(kind: TypeEngine[Any]) -> Any:
-    """Return how many digits the values of a type have after the point, or None."""
+def _scale(operand: Any) -> Any:
+    """Return how many digits after the point an operand has, or None."""
+    if isinstance(operand, (int, float, Decimal)):
+        return len(f"{_Number().fit(operand):f}".partition(".")[2])
+    kind: Any = getattr(operand, "type", None)
     return 0 if isinstance(kind, sa.Integer) else getattr(kind, "scale", None)
