@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Select
-from sqlalchemy.orm import Mapped, ORMExecuteState, RelationshipDirection, mapped_column
+import sqlalchemy as sa
+from sqlalchemy import Select, event
+from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState, RelationshipDirection, mapped_column
 from sqlalchemy.orm.util import LoaderCriteriaOption
 
 from .types import UTCDateTime
@@ -88,6 +89,33 @@ def hide_deleted(state: ORMExecuteState) -> None:
     This is a listener for the session's event `do_orm_execute`. For the refresh of a row that the
     session holds, SQLAlchemy itself ignores the criterion, except in joined collections.
     """
-    # None means that without_deleted() has already done this.
-    if state.execution_options.get("include_deleted", False) is False:
+    # None means that without_deleted() has already done this. A Sequence takes no options.
+    hides = state.execution_options.get("include_deleted", False) is False
+    if hides and isinstance(state.statement, sa.ClauseElement):
         state.statement = state.statement.options(_NOT_DELETED)
+
+
+@event.listens_for(Mapper, "mapper_configured")
+def _check_relationships(mapper: Mapper[Any], model: type) -> None:
+    """Hide deleted rows from collections that are mapped with lazy="joined"; refuse delete-orphan.
+
+    Raises:
+        TypeError: A relationship would remove soft-deletable rows. SQLAlchemy raises this again
+            whenever a model is used.
+    """
+    for relationship in mapper.relationships:
+        if not issubclass(relationship.mapper.class_, SoftDeletable):
+            continue
+        if relationship.cascade.delete_orphan:
+            raise TypeError(
+                f'{relationship} has the cascade "delete-orphan", which would remove rows of'
+                f" {relationship.mapper.class_.__name__} instead of hiding them: leave it out, and"
+                " call the repository's delete() for a row that leaves the collection"
+            )
+        to_one = relationship.direction is RelationshipDirection.MANYTOONE
+        if relationship.lazy in ("joined", False) and not to_one:
+            # The criterion does not reach such a join: see _filter_joined.
+            relationship.lazy = "selectin"
+            # PRIVATE: sqlalchemy StrategizedProperty._get_strategy: the loader is chosen before
+            # this event, and before it the class of the rows is not known
+            relationship.strategy = relationship._get_strategy((("lazy", "selectin"),))

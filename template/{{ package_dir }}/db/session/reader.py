@@ -27,8 +27,12 @@ class Reader(SyncSession):
 
 
 # The beginnings of text that only reads. The database itself refuses a WITH that changes data.
+# Comments and hints may come first, but MySQL executes what is in /*! */. Without the atomic group
+# (?>...) a comment could reach to the end of a later one, over a statement that writes.
 _READING = re.compile(
-    r"\s*(--.*\n\s*)*\(*(SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN|DESC|PRAGMA)\b", re.I
+    r"(?>(?:\s|--[^\n]*\n|/\*(?!M?!)(?s:.*?)\*/|\()*)"
+    r"(SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN|DESC|PRAGMA)\b",
+    re.I,
 )
 
 

@@ -1,11 +1,13 @@
 """SQLAlchemy's session with soft deletion, the error StaleRow, and callbacks after a commit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import SessionTransaction
+from sqlalchemy.orm import Query, SessionTransaction
 from sqlalchemy.orm.exc import StaleDataError
 
 from ..errors import StaleRow
@@ -15,11 +17,29 @@ from .guard import GuardedSession
 Callback = Callable[[], object]
 
 
+def _visible(row: Any, include_deleted: bool) -> Any:
+    """Return a row, or None if it is soft-deleted.
+
+    For a row that the session already holds no statement runs, so no criterion hides it.
+    """
+    hidden = isinstance(row, SoftDeletable) and row.is_deleted and not include_deleted
+    return None if hidden else row
+
+
+class _Query(Query[Any]):
+    """SQLAlchemy's legacy query, which hides soft-deleted rows too."""
+
+    def get(self, ident: Any) -> Any:
+        return _visible(super().get(ident), self.get_execution_options().get("include_deleted", False))
+
+
 class SyncSession(GuardedSession):
     """A session that hides soft-deleted rows, and collects the callbacks of `on_commit`."""
 
+    _merging = False
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, query_cls=_Query, **kwargs)
         # Callbacks that wait for a commit, by savepoint; None is the transaction itself.
         self.pending: dict[SessionTransaction | None, list[Callback]] = {}
         # Callbacks whose transaction is committed.
@@ -29,11 +49,34 @@ class SyncSession(GuardedSession):
         # The error of the last flush that failed, and so rolled back.
         self.failure: Exception | None = None
 
-    def get(self, *args: Any, **kwargs: Any) -> Any:
-        """Return a row by its key, or None if there is none or it is soft-deleted."""
-        row = super().get(*args, **kwargs)
-        # For a row that the session already holds no statement runs, so no criterion hides it.
-        return None if isinstance(row, SoftDeletable) and row.is_deleted else row
+    def get(self, entity: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return a row by its key, or None if there is none or it is soft-deleted.
+
+        The execution option `include_deleted=True` shows a soft-deleted row.
+        """
+        include_deleted = self._merging or kwargs.get("execution_options", {}).get("include_deleted")
+        row = _visible(super().get(entity, *args, **kwargs), include_deleted)
+        if row is None and self._merging and issubclass(sa.inspect(entity).class_, SoftDeletable):
+            row = super().get(entity, *args, execution_options={"include_deleted": True}, **kwargs)
+        return row
+
+    def merge(self, *args: Any, **kwargs: Any) -> Any:
+        """Merge a row, even if it is soft-deleted: another could not be inserted."""
+        with self._merge_deleted():
+            return super().merge(*args, **kwargs)
+
+    def merge_all(self, *args: Any, **kwargs: Any) -> Any:
+        """Merge rows, even if they are soft-deleted."""
+        with self._merge_deleted():
+            return super().merge_all(*args, **kwargs)
+
+    @contextmanager
+    def _merge_deleted(self) -> Generator[None]:
+        self._merging = True
+        try:
+            yield
+        finally:
+            self._merging = False
 
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """Flush, and raise StaleRow if a row has changed since it was read."""
