@@ -114,12 +114,10 @@ MUTATIONS = [
         "tests/db/test_guards.py::test_every_relationship_says_how_it_is_loaded",
     ),
     Mutation(
-        "src/shop/models.py",
-        "    posts: Mapped[list[Post]] = relationship(\n",
-        "    drafts: Mapped[list[Post]] = relationship(\n"
-        '        secondary=post_tags, viewonly=True, lazy="joined"\n    )\n'
-        "    posts: Mapped[list[Post]] = relationship(\n",
-        "tests/db/test_guards.py::test_no_joined_collection_shows_deleted_rows",
+        "src/shop/db/models/base.py",
+        "MutableDict.as_mutable(JSON.copy())",
+        "JSON.copy()",
+        "tests/db/test_guards.py::test_every_json_column_tracks_its_changes",
     ),
     Mutation(
         "src/shop/models.py",

@@ -13,9 +13,10 @@ from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.mutable import MutableList
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from .db import Base, Repository
+from .db import Base, JSONObject, Repository
 from .models import User
 
 
@@ -42,6 +43,8 @@ RIGHT = """
 class Captain(Base):
     __tablename__ = "captains"
     id: Mapped[int] = mapped_column(primary_key=True)
+    log: Mapped[JSONObject] = mapped_column(default=dict)
+    ports: Mapped[list[str]] = mapped_column(MutableList.as_mutable(sa.JSON))
     ship_id: Mapped[int | None] = mapped_column(sa.ForeignKey("ships.id"), index=True)
 
 
@@ -116,18 +119,17 @@ sa.orm.registry(metadata=Base.metadata).map_imperatively(
         "test_every_relationship_says_how_it_is_loaded",
         "Parcel.user is loaded by a query that nobody wrote",
     ),
-    "joined": (
+    "json": (
         """
-class Team(Base):
-    __tablename__ = "teams"
+class Letter(Base):
+    __tablename__ = "letters"
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    members: Mapped[list[User]] = relationship(
-        primaryjoin="foreign(User.name) == Team.name", viewonly=True, lazy="joined"
-    )
+    pages: Mapped[list[str]] = mapped_column(sa.JSON)
 """,
-        "test_no_joined_collection_shows_deleted_rows",
-        'Team.members would show deleted rows: write lazy="raise", and joinedload(Team.members)',
+        "test_every_json_column_tracks_its_changes",
+        "Letter.pages holds JSON, and a change inside it is not saved: write"
+        " Mapped[shop.db.JSONObject] with mapped_column() and no type, or for a list"
+        " mapped_column(MutableList.as_mutable(sa.JSON))",
     ),
     "naive": (
         """

@@ -39,7 +39,7 @@ class User(PrimaryKey, Timestamped, SoftDeletable, Base):
     )
     posts: Mapped[list["Post"]] = relationship(
         back_populates="author",
-        cascade="all, delete-orphan",
+        cascade="all",
         passive_deletes=True,
         lazy="raise",
     )
@@ -54,7 +54,7 @@ class Profile(Base):
         sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
     )
     bio: Mapped[str] = mapped_column(sa.Text, default="")
-    # Put a new value in its place: a change inside the old one goes unnoticed.
+    # A change of its top level is noticed; for one below it, assign to the top level again.
     preferences: Mapped[JSONObject] = mapped_column(default=dict)
 
     user: Mapped[User] = relationship(back_populates="profile", lazy="raise")

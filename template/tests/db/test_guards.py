@@ -10,12 +10,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.config import Config
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.orm import (
-    Mapper,
-    RelationshipDirection,
-    RelationshipProperty,
-    configure_mappers,
-)
+from sqlalchemy.orm import Mapper, RelationshipProperty, configure_mappers
 
 from . import db, dialect, testing
 
@@ -82,21 +77,22 @@ def test_every_relationship_says_how_it_is_loaded(
     )
 
 
-def test_no_joined_collection_shows_deleted_rows(
-    relationships: list[RelationshipProperty[object]], guards_accept: Collection[str]
+def test_every_json_column_tracks_its_changes(
+    mappers: list[Mapper[object]], guards_accept: Collection[str]
 ) -> None:
-    # The layer adds its criterion to joinedload() in a query, not to what a model maps.
     _refuse(
         (
             (
-                str(relationship),
-                f'would show deleted rows: write lazy="raise", and joinedload({relationship}) in'
-                " the queries that need it",
+                f"{mapper.class_.__name__}.{attribute.key}",
+                "holds JSON, and a change inside it is not saved: write"
+                f" Mapped[{db.__name__}.JSONObject] with mapped_column() and no type, or for a list"
+                " mapped_column(MutableList.as_mutable(sa.JSON))",
             )
-            for relationship in relationships
-            if relationship.lazy in {"joined", False}
-            and relationship.direction is not RelationshipDirection.MANYTOONE
-            and issubclass(relationship.mapper.class_, db.SoftDeletable)
+            for mapper in mappers
+            for attribute in mapper.column_attrs
+            if attribute.parent is mapper
+            and isinstance(attribute.columns[0].type, sa.JSON)
+            and not _is_tracked(mapper, attribute.key)
         ),
         guards_accept,
     )
@@ -291,6 +287,16 @@ def _unknown(
         batch.create_check_constraint("{enum.name}", "{name} IN ({", ".join(values)})")
 which --autogenerate does not do""",
             )
+
+
+def _is_tracked(mapper: Mapper[object], name: str) -> bool:
+    """Whether an attribute makes a value of its own from one that it is given, or refuses it."""
+    row, value = mapper.class_manager.new_instance(), dict[str, object]()
+    try:
+        setattr(row, name, value)
+    except ValueError:
+        return True  # A MutableList takes no dict.
+    return getattr(row, name) is not value
 
 
 def _classes() -> list[type]:

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.schema import CreateSequence
 
 from . import db
 from .models import Author
@@ -56,6 +57,56 @@ async def _cursor(session: AsyncSession) -> None:
 
 async def _callback(session: AsyncSession) -> None:
     db.on_commit(session, lambda: None)
+
+
+READS = (
+    "SELECT 1",
+    "/* traceparent='00-1' */ SELECT 1",
+    "/*+ SeqScan(t) */\n  SELECT 1",
+    "/* a\n b */ -- c\n SELECT 1",
+    "-- a\n/* b */ /* c */ WITH x AS (SELECT 1) SELECT * FROM x",
+    "/***/SELECT 1",
+)
+WRITES = (
+    "/* SELECT */ DELETE FROM probe_authors",
+    "/* a */ DELETE FROM probe_authors /* b */ SELECT",
+    "/* a */ /* b */ UPDATE probe_authors SET name = 'Grace'",
+    "-- SELECT\nDELETE FROM probe_authors",
+    "-- a -- SELECT\n-- */ SELECT\nDELETE FROM probe_authors",
+    # MySQL executes these.
+    "/*! DELETE FROM probe_authors */",
+    "/*!50000 DELETE FROM probe_authors; */ SELECT 1",
+    "/*M! DELETE FROM probe_authors; */ SELECT 1",
+    "/* SELECT",
+)
+
+
+@pytest.mark.parametrize("sql", READS)
+async def test_text_that_reads_may_begin_with_comments(
+    fresh_database: db.Database, sql: str
+) -> None:
+    async with fresh_database.reader() as session:
+        assert await session.scalar(sa.text(sql)) == 1
+
+
+@pytest.mark.parametrize("sql", WRITES)
+async def test_text_that_writes_is_refused_behind_any_comment(
+    fresh_database: db.Database, sql: str
+) -> None:
+    with pytest.raises(db.ReadOnly, match="a statement that writes needs"):
+        async with fresh_database.reader() as session:
+            await session.execute(sa.text(sql))
+
+
+async def test_a_sequence_gives_its_next_value(fresh_database: db.Database) -> None:
+    numbers = sa.Sequence("probe_numbers", start=41)
+    if not fresh_database.engine.dialect.supports_sequences:
+        pytest.skip("SQLite has no sequences, and SQLAlchemy knows none of MySQL's")
+    async with fresh_database.transaction() as session:
+        await session.execute(CreateSequence(numbers))
+        assert await session.scalar(numbers) == 41
+    async with fresh_database.session() as session:
+        assert await session.scalar(numbers) == 42
 
 
 @pytest.mark.parametrize(

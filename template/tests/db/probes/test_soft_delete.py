@@ -9,21 +9,43 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import (
     Load,
+    Mapped,
+    Session,
     aliased,
     contains_eager,
     defaultload,
     defer,
     joinedload,
     lazyload,
+    relationship,
     selectinload,
     subqueryload,
 )
 
 from . import db
-from .models import Author, Book, Placement
+from .models import Author, Book, Placement, ProbeBase
 
 # How a relationship is loaded.
 Loading = Callable[..., Load]
+
+
+class Publisher(ProbeBase):
+    """An author, with relationships that are loaded by joins."""
+
+    __table__ = Author.__table__
+
+    books: Mapped[list["Volume"]] = relationship(
+        lazy="joined", cascade="all, delete-orphan", overlaps="author, books"
+    )
+    only_book: Mapped["Volume | None"] = relationship(lazy="joined", viewonly=True)
+
+
+class Volume(db.SoftDeletable, ProbeBase):
+    """A book, with its author, whose books are loaded too."""
+
+    __table__ = Book.__table__
+
+    publisher: Mapped[Publisher] = relationship(lazy="joined", viewonly=True)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -143,6 +165,101 @@ async def test_a_many_to_one_shows_it(session: AsyncSession, ada: UUID, load: Lo
     (book,) = await db.Repository[Book](session).find(options=[load(Book.author)])
 
     assert (await book.awaitable_attrs.author).is_deleted
+
+
+async def test_relationships_that_are_mapped_as_joined_leave_it_out(
+    session: AsyncSession, ada: UUID
+) -> None:
+    publishers = db.Repository[Publisher](session)
+    for publisher in (*await publishers.find(), *await publishers.get_many([ada])):
+        assert publisher.only_book
+        assert [x.is_deleted for x in (*publisher.books, publisher.only_book)] == [False, False]
+
+    session.expunge_all()
+    publisher = await publishers.get_one(ada)
+    session.expire(publisher)
+    await session.refresh(publisher)
+    assert len(publisher.books) == 1
+    for options in ([], [joinedload(Publisher.books)], [selectinload(Publisher.books)]):
+        session.expunge_all()
+        (publisher,) = await publishers.find(options=options)
+        assert len(publisher.books) == 1
+    session.expunge_all()
+    (volume,) = await db.Repository[Volume](session).find()
+    # SQLAlchemy loads no class twice by itself on one path.
+    assert len(await volume.publisher.awaitable_attrs.books) == 1
+
+    session.expunge_all()
+    without = [lazyload(Publisher.only_book)]
+    (publisher,) = await publishers.with_deleted().find(options=without)
+    assert sorted(book.is_deleted for book in publisher.books) == [False, True]
+
+
+async def test_a_row_that_leaves_its_collection_is_not_removed(
+    session: AsyncSession, ada: UUID
+) -> None:
+    (publisher,) = await db.Repository[Publisher](session).find()
+    (book,) = publisher.books
+    publisher.books.remove(book)
+    with pytest.raises(TypeError, match="a Volume left a relationship"):
+        await session.flush()
+
+
+async def test_a_row_that_is_removed_on_purpose_is_removed(
+    session: AsyncSession, ada: UUID
+) -> None:
+    (publisher,) = await db.Repository[Publisher](session).find()
+    await session.delete(publisher.books[0])
+    await session.flush()
+    assert await db.Repository[Book](session).with_deleted().count() == 1
+
+
+async def test_it_is_merged(session: AsyncSession, ada: UUID) -> None:
+    books = db.Repository[Book](session)
+    deleted = await books.with_deleted().find_one_or_none(Book.title == "deleted")
+    assert deleted
+    # Both while the session holds the row and while it does not.
+    for title in ("one", "two"):
+        await session.merge(Book(id=deleted.id, author_id=ada, title=title))
+        await session.flush()
+        session.expunge_all()
+        await session.merge_all([Book(id=deleted.id, author_id=ada, title=f"{title} again")])
+        await session.flush()
+    assert await books.with_deleted().count() == 2
+    # A new row is merged as ever, and the row itself is hidden as ever.
+    await session.merge(Book(author_id=ada, title="new"))
+    assert await session.get(Book, deleted.id) is None
+    assert await books.count() == 2
+
+
+async def test_a_key_finds_it_for_those_who_ask(session: AsyncSession, ada: UUID) -> None:
+    books = db.Repository[Book](session).with_deleted()
+    deleted = await books.find_one_or_none(Book.title == "deleted")
+    assert deleted
+    shown = {"include_deleted": True}
+    assert await session.get(Book, deleted.id, execution_options=shown) is deleted
+    key = deleted.id
+    session.expunge_all()
+    assert await session.get(Book, key, execution_options=shown)
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.LegacyAPIWarning")
+async def test_a_legacy_query_leaves_it_out(session: AsyncSession, ada: UUID) -> None:
+    books = db.Repository[Book](session).with_deleted()
+    deleted = await books.find_one_or_none(Book.title == "deleted")
+    assert deleted
+
+    def ask(sync: Session) -> None:
+        query = sync.query(Book)
+        assert [book.title for book in query.all()] == ["kept"]
+        assert query.count() == 1
+        assert query.get(deleted.id) is None
+        assert query.execution_options(include_deleted=True).get(deleted.id) is deleted
+        assert query.update({"pages": 7}) == 1
+        assert query.delete() == 1
+
+    await session.run_sync(ask)
+    assert await books.count() == 1
 
 
 async def test_a_many_to_one_that_is_refreshed_shows_it(session: AsyncSession, ada: UUID) -> None:

@@ -5,7 +5,14 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Select, event
-from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState, RelationshipDirection, mapped_column
+from sqlalchemy.orm import (
+    Mapped,
+    Mapper,
+    ORMExecuteState,
+    RelationshipDirection,
+    mapped_column,
+    object_session,
+)
 from sqlalchemy.orm.util import LoaderCriteriaOption
 
 from .types import UTCDateTime
@@ -14,7 +21,13 @@ T = TypeVar("T")
 
 
 class SoftDeletable:
-    """A row that is hidden instead of removed: reads leave it out after `deleted_at` is set."""
+    """A row that is hidden instead of removed: reads leave it out after `deleted_at` is set.
+
+    A new row may refer to a deleted one, since the foreign key holds. To refuse that, lock and read
+    the row that it refers to first: `await users.get_one(user_id, for_update="wait")` raises
+    NotFound. `session.delete(row)` removes the row itself. A row that leaves a relationship with
+    the cascade "delete-orphan" is refused: call the repository's `delete(row)`.
+    """
 
     deleted_at: Mapped[datetime | None] = mapped_column(UTCDateTime, sort_order=92)
 
@@ -96,26 +109,29 @@ def hide_deleted(state: ORMExecuteState) -> None:
 
 
 @event.listens_for(Mapper, "mapper_configured")
-def _check_relationships(mapper: Mapper[Any], model: type) -> None:
-    """Hide deleted rows from collections that are mapped with lazy="joined"; refuse delete-orphan.
-
-    Raises:
-        TypeError: A relationship would remove soft-deletable rows. SQLAlchemy raises this again
-            whenever a model is used.
-    """
-    for relationship in mapper.relationships:
-        if not issubclass(relationship.mapper.class_, SoftDeletable):
-            continue
-        if relationship.cascade.delete_orphan:
-            raise TypeError(
-                f'{relationship} has the cascade "delete-orphan", which would remove rows of'
-                f" {relationship.mapper.class_.__name__} instead of hiding them: leave it out, and"
-                " call the repository's delete() for a row that leaves the collection"
-            )
+def _load_collections_apart(mapper: Mapper[Any], model: type) -> None:
+    """Load what is mapped with lazy="joined" by selectin, which leaves deleted rows out."""
+    relationships: Any = mapper.relationships
+    for relationship in relationships:
         to_one = relationship.direction is RelationshipDirection.MANYTOONE
-        if relationship.lazy in ("joined", False) and not to_one:
-            # The criterion does not reach such a join: see _filter_joined.
+        hides = issubclass(relationship.mapper.class_, SoftDeletable) and not to_one
+        # The criterion does not reach such a join: see _filter_joined.
+        if hides and relationship.lazy in ("joined", False):
             relationship.lazy = "selectin"
-            # PRIVATE: sqlalchemy StrategizedProperty._get_strategy: the loader is chosen before
-            # this event, and before it the class of the rows is not known
+            # PRIVATE: sqlalchemy StrategizedProperty.strategy: no event comes after the classes of
+            # the rows are known, and before the loaders are chosen
+            # PRIVATE: sqlalchemy StrategizedProperty._get_strategy: as for `strategy`
             relationship.strategy = relationship._get_strategy((("lazy", "selectin"),))
+
+
+@event.listens_for(SoftDeletable, "before_delete", propagate=True)
+def _refuse_orphans(mapper: Mapper[Any], connection: sa.Connection, row: Any) -> None:
+    """Refuse to remove the row of an object that left a collection with "delete-orphan"."""
+    session = object_session(row)
+    if session and row not in session.deleted:
+        name = mapper.class_.__name__
+        raise TypeError(
+            f'a {name} left a relationship with the cascade "delete-orphan", which would remove its'
+            f" row: hide the {name} with the repository's delete(), or remove it with"
+            " session.delete()"
+        )

@@ -1,10 +1,9 @@
 """SQLAlchemy's session with soft deletion, the error StaleRow, and callbacks after a commit."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Query, SessionTransaction
@@ -17,20 +16,20 @@ from .guard import GuardedSession
 Callback = Callable[[], object]
 
 
-def _visible(row: Any, include_deleted: bool) -> Any:
-    """Return a row, or None if it is soft-deleted.
+def _visible(row: Any, options: Mapping[str, Any]) -> Any:
+    """Return a row, or None if it is soft-deleted and the options do not ask for it.
 
     For a row that the session already holds no statement runs, so no criterion hides it.
     """
-    hidden = isinstance(row, SoftDeletable) and row.is_deleted and not include_deleted
-    return None if hidden else row
+    hidden = isinstance(row, SoftDeletable) and row.is_deleted
+    return None if hidden and not options.get("include_deleted") else row
 
 
 class _Query(Query[Any]):
     """SQLAlchemy's legacy query, which hides soft-deleted rows too."""
 
     def get(self, ident: Any) -> Any:
-        return _visible(super().get(ident), self.get_execution_options().get("include_deleted", False))
+        return _visible(super().get(ident), self.get_execution_options())
 
 
 class SyncSession(GuardedSession):
@@ -54,9 +53,8 @@ class SyncSession(GuardedSession):
 
         The execution option `include_deleted=True` shows a soft-deleted row.
         """
-        include_deleted = self._merging or kwargs.get("execution_options", {}).get("include_deleted")
-        row = _visible(super().get(entity, *args, **kwargs), include_deleted)
-        if row is None and self._merging and issubclass(sa.inspect(entity).class_, SoftDeletable):
+        row = _visible(super().get(entity, *args, **kwargs), kwargs.get("execution_options", {}))
+        if row is None and self._merging:
             row = super().get(entity, *args, execution_options={"include_deleted": True}, **kwargs)
         return row
 
