@@ -274,17 +274,20 @@ def _unknown(
         # Another condition may name the column too, and a value.
         check = max(known, key=lambda check: len(known[check]), default="")
         if missing := [value for value in values if value not in known.get(check, [])]:
-            schema = f', schema="{table.schema}"' if table.schema else ""
-            drop = f'batch.drop_constraint(op.f("{check}"), "check")' if check else "pass"
+            options = f', schema="{table.schema}"' if table.schema else ""
+            if check:
+                options += ", existing_nullable=True" if column.nullable else ""
+                step = f"""    migrate.set_enum_values(
+        "{table.name}", "{name}", [{", ".join(values)}], check="{check}"{options}
+    )"""
+            else:
+                step = f"""    with op.batch_alter_table("{table.name}"{options}) as batch:
+        batch.create_check_constraint("{enum.name}", "{name} IN ({", ".join(values)})")"""
             yield (
                 str(column),
                 f"""may be {", ".join(missing)}, and no migration says so: write one with
-    with op.batch_alter_table("{table.name}"{schema}) as batch:
-        {drop}
-        batch.alter_column(
-            "{name}", type_=sa.String({enum.length}), existing_nullable={column.nullable}
-        )
-        batch.create_check_constraint("{enum.name}", "{name} IN ({", ".join(values)})")
+    from {db.__name__} import migrate
+{step}
 which --autogenerate does not do""",
             )
 

@@ -8,13 +8,13 @@ from logging.config import fileConfig
 from typing import Literal
 
 import sqlalchemy as sa
-from alembic import context
+from alembic import context, op
 from alembic.autogenerate.api import AutogenContext
 from alembic.util import CommandError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from .engine import create_engine, dialect
-from .models import ExactDecimal, UTCDateTime
+from .models import ExactDecimal, IntegerEnum, UTCDateTime
 from .settings import DatabaseSettings
 
 
@@ -69,6 +69,45 @@ async def _migrate_alone(settings: DatabaseSettings, options: Mapping[str, objec
             await connection.run_sync(lambda sync: _migrate({"connection": sync, **options}))
     finally:
         await engine.dispose()
+
+
+def set_enum_values(
+    table: str,
+    column: str,
+    values: Sequence[str],
+    *,
+    check: str,
+    schema: str | None = None,
+    existing_nullable: bool = False,
+    existing_server_default: str | None = None,
+) -> None:
+    """Let a text column of an enum have these values: for a migration that adds or removes one.
+
+        def upgrade() -> None:
+            op.execute("UPDATE posts SET status = 'draft' WHERE status = 'hidden'")  # if one goes
+            set_enum_values("posts", "status", ["draft", "published"], check="ck_posts_poststatus")
+
+    The length of the column becomes that of the longest value, and the CHECK is replaced; on SQLite
+    Alembic copies the table for that.
+
+    Args:
+        table: The table.
+        column: The column.
+        values: All values that it may have from now on. Rows must not have another.
+        check: The name of the CHECK in the database.
+        schema: The schema of the table.
+        existing_nullable: Whether the column may be NULL, which MySQL has to be told again.
+        existing_server_default: The default of the column, which MySQL has to be told again.
+    """
+    with op.batch_alter_table(table, schema) as batch:
+        batch.drop_constraint(op.f(check), "check")
+        batch.alter_column(
+            column,
+            type_=sa.String(max(map(len, values))),
+            existing_nullable=existing_nullable,
+            existing_server_default=existing_server_default,
+        )
+        batch.create_check_constraint(op.f(check), sa.column(column, sa.String).in_(values))
 
 
 @asynccontextmanager
@@ -126,7 +165,7 @@ def _migrate(options: Mapping[str, object]) -> None:
 
 def _render_item(kind: str, item: object, context: AutogenContext) -> str | Literal[False]:
     # A migration may outlive the layer's types, so it names SQLAlchemy's.
-    if kind != "type" or not isinstance(item, (ExactDecimal, UTCDateTime)):
+    if kind != "type" or not isinstance(item, (ExactDecimal, IntegerEnum, UTCDateTime)):
         return False
     # The module is sqlalchemy.sql.sqltypes, or for example sqlalchemy.dialects.mysql.types.
     _, package, database, *_ = type(item.impl).__module__.split(".")

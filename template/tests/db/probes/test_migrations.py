@@ -236,6 +236,68 @@ async def test_a_script_says_what_a_migration_would_do(config: Config) -> None:
     assert "UPDATE parents SET name = '5%';" in script.getvalue()
 
 
+STATES = """
+    op.create_table(
+        "states",
+        sa.Column("id", sa.Integer(), primary_key=True, autoincrement=False),
+        sa.Column("order", sa.String(5), nullable={nullable}, server_default="draft"),
+        sa.Column("number", sa.Integer()),
+        sa.CheckConstraint("number > 0", name=op.f("ck_states_number")),
+        sa.CheckConstraint(
+            sa.column("order").in_(["draft", "sent"]), name=op.f("ck_states_order")
+        ),
+    )
+"""
+SET_STATES = f"""
+    from {db.__name__} import migrate
+    op.execute(sa.text("UPDATE states SET number = 2 WHERE id = 1"))
+    op.execute(sa.delete(sa.table("states", sa.column("id"))).where(sa.column("id") == {{old}}))
+    migrate.set_enum_values(
+        "states", "order", {{values}}, check="ck_states_order",
+        existing_nullable={{nullable}}, existing_server_default="draft",
+    )
+"""
+
+
+@pytest.mark.parametrize("nullable", [False, True])
+async def test_an_enum_gets_a_member_and_loses_one(
+    config: Config, settings: db.DatabaseSettings, nullable: bool
+) -> None:
+    states = sa.table("states", *map(sa.column, ("id", "order", "number")))
+
+    async def refused(**values: object) -> bool:
+        async with db.Database(settings) as database:
+            try:
+                async with database.transaction() as session:
+                    await session.execute(sa.insert(states).values(values))
+            except db.CheckViolation as error:
+                return error.constraint in {"ck_states_order", "ck_states_number"}
+            except db.InvalidValue:
+                return True  # It is too long.
+        return False
+
+    revise(config, "2", STATES.format(nullable=nullable))
+    await upgrade(config)
+    assert await refused(id=1, order="it's") and not await refused(id=1, order="sent")
+    longer = ["draft", "sent", "it's received"]
+    revise(config, "3", SET_STATES.format(values=longer, nullable=nullable, old=0))
+    await upgrade(config)
+    assert await refused(id=2, order="lost") and not await refused(id=2, order="it's received")
+    revise(config, "4", SET_STATES.format(values=["draft", "sent"], nullable=nullable, old=2))
+    await upgrade(config)
+    assert await refused(id=2, order="it's received")
+    # The rest of the table is as it was.
+    assert await refused(id=3, order="sent", number=0)
+    assert not await refused(id=4)
+    async with db.Database(settings) as database, database.session() as session:
+        rows = [tuple(row) for row in await session.execute(sa.select(states).order_by("id"))]
+        assert rows == [(1, "sent", 2), (4, "draft", None)]
+        columns = await session.run_sync(lambda x: sa.inspect(x.connection()).get_columns("states"))
+    (column,) = (x for x in columns if x["name"] == "order")
+    assert column["nullable"] is nullable
+    assert column["type"].length == 5
+
+
 async def compare(settings: db.DatabaseSettings, config: Config) -> doctor.Check:
     """Return what `doctor` says of the migrations."""
     async with db.Database(settings) as database, database.engine.connect() as connection:
