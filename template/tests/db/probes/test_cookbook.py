@@ -409,6 +409,25 @@ async def test_change_many_rows_and_see_what_they_became(session: AsyncSession) 
     assert sorted(changed.scalars()) == [101, 201]
 
 
+async def test_refer_to_no_row_that_is_softly_deleted(session: AsyncSession) -> None:
+    class Books(db.Repository[Book]):
+        async def create(self, **values: Any) -> Book:
+            # The lock keeps others from deleting the author before this transaction ends. A row
+            # that is deleted already is NotFound.
+            authors = db.Repository[Author](self.session)
+            await authors.get_one(values["author_id"], for_update="wait")
+            return await super().create(**values)
+
+    authors = db.Repository[Author](session)
+    ada = await authors.create(email="ada@example.com")
+    await Books(session).create(author_id=ada.id, title="SQL")
+    await authors.delete(ada)
+    # The foreign key itself holds: the row is there.
+    await db.Repository[Book](session).create(author_id=ada.id, title="More SQL")
+    with pytest.raises(db.NotFound):
+        await Books(session).create(author_id=ada.id, title="Too much SQL")
+
+
 async def test_delete_what_is_old(session: AsyncSession) -> None:
     now = datetime.now(UTC)
     session.add_all([Job(name=f"{days}", done_at=now - timedelta(days=days)) for days in (1, 40)])
