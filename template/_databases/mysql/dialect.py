@@ -207,19 +207,13 @@ def add_moments(expression: sa.BinaryExpression[Any]) -> sa.ColumnElement[Any]:
 
     SQLAlchemy stores an interval as the datetime that is as far from 1970.
     """
-    unit: sa.ColumnElement[Any] = sa.literal_column("MICROSECOND")
-    start: sa.ColumnElement[Any] = sa.literal_column("CAST('1970-01-01' AS DATETIME(6))")
-    left, right = (
-        sa.func.timestampdiff(unit, start, x, type_=sa.BigInteger())
-        for x in (expression.left, expression.right)
-    )
-    total = expression.operator(left, right)
-    return sa.func.timestampadd(unit, total, start, type_=expression.type)
+    unit, start = sa.text("MICROSECOND"), sa.text("CAST('1970-01-01' AS DATETIME(6))")
+    moments = (expression.left, expression.right)
+    spans = [sa.func.timestampdiff(unit, start, x, type_=sa.BigInteger()) for x in moments]
+    return sa.func.timestampadd(unit, expression.operator(*spans), start, type_=expression.type)
 
 
-def calculate(
-    operation: object, expression: sa.ColumnElement[Any], scale: int | None
-) -> sa.ColumnElement[Any]:
+def calculate(operation: object, expression: Any, scale: int | None) -> Any:
     """Return a calculation with decimals as it is."""
     return expression
 

@@ -209,9 +209,7 @@ def add_moments(expression: sa.BinaryExpression[Any]) -> sa.ColumnElement[Any]:
     return expression
 
 
-def calculate(
-    operation: object, expression: sa.ColumnElement[Any], scale: int | None
-) -> sa.ColumnElement[Any]:
+def calculate(operation: object, expression: Any, scale: int | None) -> Any:
     """Return a calculation with decimals as it is."""
     return expression
 

@@ -200,9 +200,8 @@ def add_moments(expression: sa.BinaryExpression[Any]) -> sa.ColumnElement[Any]:
     """
 
     def microseconds(moment: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
-        seconds = sa.func.strftime("%s", sa.func.substr(moment, 1, 19))
-        fraction = sa.cast(sa.func.substr(moment, 21, 6), sa.Integer)
-        return sa.cast(seconds, sa.Integer) * 1_000_000 + fraction
+        seconds = sa.cast(sa.func.strftime("%s", sa.func.substr(moment, 1, 19)), sa.Integer)
+        return seconds * 1_000_000 + sa.cast(sa.func.substr(moment, 21, 6), sa.Integer)
 
     total = expression.operator(microseconds(expression.left), microseconds(expression.right))
     # From the year 1, since a remainder of a negative number is negative.
@@ -224,14 +223,11 @@ def calculate(operation: object, expression: Any, scale: int | None) -> Any:
         return dividend.op("/", return_type=kind)(expression.right)
     if operation is operators.mod:
         # The operator % takes only integers.
-        unit: sa.ColumnElement[Any] = sa.literal_column(f"1e{6 if scale is None else scale}")
-        left, right = (
-            sa.cast(sa.func.round(x.op("*")(unit)), sa.Integer)
-            for x in (expression.left, expression.right)
-        )
-        return left.op("%")(right).op("/", return_type=kind)(unit)
-    rounded: sa.ColumnElement[Any] = sa.func.round(expression, scale, type_=kind)
-    return expression if scale is None else rounded
+        unit: sa.ColumnElement[float] = sa.literal_column(f"1e{scale or 6}")
+        operands = (expression.left, expression.right)
+        units = [sa.cast(sa.func.round(x.op("*")(unit)), sa.Integer) for x in operands]
+        return units[0].op("%")(units[1]).op("/", return_type=kind)(unit)
+    return expression if scale is None else sa.func.round(expression, scale, type_=kind)
 
 
 def is_one_of(

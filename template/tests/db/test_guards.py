@@ -276,7 +276,6 @@ def _unknown(
         if missing := [value for value in values if value not in known.get(check, [])]:
             options = f', schema="{table.schema}"' if table.schema else ""
             if check:
-                options += ", existing_nullable=True" if column.nullable else ""
                 step = f"""    migrate.set_enum_values(
         "{table.name}", "{name}", [{", ".join(values)}], check="{check}"{options}
     )"""

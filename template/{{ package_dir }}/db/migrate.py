@@ -72,14 +72,7 @@ async def _migrate_alone(settings: DatabaseSettings, options: Mapping[str, objec
 
 
 def set_enum_values(
-    table: str,
-    column: str,
-    values: Sequence[str],
-    *,
-    check: str,
-    schema: str | None = None,
-    existing_nullable: bool = False,
-    existing_server_default: str | None = None,
+    table: str, column: str, values: Sequence[str], *, check: str, schema: str | None = None
 ) -> None:
     """Let a text column of an enum have these values: for a migration that adds or removes one.
 
@@ -87,25 +80,20 @@ def set_enum_values(
             op.execute("UPDATE posts SET status = 'draft' WHERE status = 'hidden'")  # if one goes
             set_enum_values("posts", "status", ["draft", "published"], check="ck_posts_poststatus")
 
-    The length of the column becomes that of the longest value, and the CHECK is replaced; on SQLite
-    Alembic copies the table for that.
-
-    Args:
-        table: The table.
-        column: The column.
-        values: All values that it may have from now on. Rows must not have another.
-        check: The name of the CHECK in the database.
-        schema: The schema of the table.
-        existing_nullable: Whether the column may be NULL, which MySQL has to be told again.
-        existing_server_default: The default of the column, which MySQL has to be told again.
+    The length of the column becomes that of the longest value, and the CHECK with the name `check`
+    is replaced; on SQLite Alembic copies the table for that. Rows must not have other values. This
+    reads the table, and so does not work with `--sql`.
     """
+    columns = sa.inspect(op.get_bind()).get_columns(table, schema)
+    existing = next(x for x in columns if x["name"] == column)
     with op.batch_alter_table(table, schema) as batch:
         batch.drop_constraint(op.f(check), "check")
+        # MySQL has to be told the whole column again.
         batch.alter_column(
             column,
             type_=sa.String(max(map(len, values))),
-            existing_nullable=existing_nullable,
-            existing_server_default=existing_server_default,
+            existing_nullable=existing["nullable"],
+            existing_server_default=existing["default"] and sa.text(existing["default"]),
         )
         batch.create_check_constraint(op.f(check), sa.column(column, sa.String).in_(values))
 

@@ -201,7 +201,7 @@ async def test_a_row_that_leaves_its_collection_is_not_removed(
     (publisher,) = await db.Repository[Publisher](session).find()
     (book,) = publisher.books
     publisher.books.remove(book)
-    with pytest.raises(TypeError, match="a Volume left a relationship"):
+    with pytest.raises(TypeError, match="remove the row of a Volume"):
         await session.flush()
 
 

@@ -5,14 +5,8 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Select, event
-from sqlalchemy.orm import (
-    Mapped,
-    Mapper,
-    ORMExecuteState,
-    RelationshipDirection,
-    mapped_column,
-    object_session,
-)
+from sqlalchemy.orm import Mapped, Mapper, ORMExecuteState, mapped_column, object_session
+from sqlalchemy.orm.interfaces import MANYTOONE
 from sqlalchemy.orm.util import LoaderCriteriaOption
 
 from .types import UTCDateTime
@@ -55,7 +49,7 @@ class _NotDeleted(LoaderCriteriaOption):
         # PRIVATE: sqlalchemy ORMCompileState.current_path: the relationship that is being loaded
         path = compile_state.current_path.path if hasattr(compile_state, "current_path") else ()
         directions = [step.direction for step in path if hasattr(step, "direction")]
-        if directions[-1:] != [RelationshipDirection.MANYTOONE]:
+        if directions[-1:] != [MANYTOONE]:
             super().process_compile_state(compile_state)
         # PRIVATE: sqlalchemy ORMCompileState.attributes: the statement's loader options, by path
         for key, option in list(compile_state.attributes.items()):
@@ -72,8 +66,7 @@ class _NotDeleted(LoaderCriteriaOption):
         """
         if isinstance(relationship, str):
             raise TypeError('joinedload("*") would show deleted rows: name the relationships')
-        to_one = relationship.direction is RelationshipDirection.MANYTOONE
-        if to_one or not issubclass(relationship.mapper.class_, SoftDeletable):
+        if not _hides_rows(relationship):
             return option
         # PRIVATE: sqlalchemy _LoadElement._clone: the option belongs to the caller's statement
         option = option._clone()
@@ -108,15 +101,18 @@ def hide_deleted(state: ORMExecuteState) -> None:
         state.statement = state.statement.options(_NOT_DELETED)
 
 
+def _hides_rows(relationship: Any) -> bool:
+    """Return whether deleted rows are left out of a relationship."""
+    to_one = relationship.direction is MANYTOONE
+    return not to_one and issubclass(relationship.mapper.class_, SoftDeletable)
+
+
 @event.listens_for(Mapper, "mapper_configured")
-def _load_collections_apart(mapper: Mapper[Any], model: type) -> None:
+def _load_collections_apart(mapper: Any, model: type) -> None:
     """Load what is mapped with lazy="joined" by selectin, which leaves deleted rows out."""
-    relationships: Any = mapper.relationships
-    for relationship in relationships:
-        to_one = relationship.direction is RelationshipDirection.MANYTOONE
-        hides = issubclass(relationship.mapper.class_, SoftDeletable) and not to_one
+    for relationship in mapper.relationships:
         # The criterion does not reach such a join: see _filter_joined.
-        if hides and relationship.lazy in ("joined", False):
+        if relationship.lazy in ("joined", False) and _hides_rows(relationship):
             relationship.lazy = "selectin"
             # PRIVATE: sqlalchemy StrategizedProperty.strategy: no event comes after the classes of
             # the rows are known, and before the loaders are chosen
@@ -125,13 +121,11 @@ def _load_collections_apart(mapper: Mapper[Any], model: type) -> None:
 
 
 @event.listens_for(SoftDeletable, "before_delete", propagate=True)
-def _refuse_orphans(mapper: Mapper[Any], connection: sa.Connection, row: Any) -> None:
+def _refuse_orphans(mapper: Mapper[Any], connection: sa.Connection, row: object) -> None:
     """Refuse to remove the row of an object that left a collection with "delete-orphan"."""
     session = object_session(row)
     if session and row not in session.deleted:
-        name = mapper.class_.__name__
         raise TypeError(
-            f'a {name} left a relationship with the cascade "delete-orphan", which would remove its'
-            f" row: hide the {name} with the repository's delete(), or remove it with"
-            " session.delete()"
+            f'the cascade "delete-orphan" would remove the row of a {type(row).__name__}: hide it'
+            " with the repository's delete(), or remove it with session.delete()"
         )

@@ -3,7 +3,6 @@
 In an expression they behave as Python's datetime and Decimal do.
 """
 
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from enum import IntEnum
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.orm import Mapper
-from sqlalchemy.sql import operators
+from sqlalchemy.sql.operators import add, custom_op, floordiv, mod, mul, sub
 from sqlalchemy.types import NullType, TypeDecorator
 
 from ..engine import dialect
@@ -32,14 +31,14 @@ class _Moments(TypeDecorator.Comparator[Any], sa.DateTime.Comparator[Any]):
 
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
         expression: Any = super().operate(op, *other, **kwargs)
-        if isinstance(op, operators.custom_op) and expression.type is self.type:
+        if op in (add, sub):
+            is_interval = isinstance(expression.type, (sa.Interval, _Interval))
+            expression.type = _Interval() if is_interval else UTCDateTime()
+            return dialect.add_moments(expression)
+        if isinstance(op, custom_op) and expression.type is self.type:
             # AT TIME ZONE gives a datetime without a time zone: leave it as the driver returns it.
             expression.type = NullType()
-        if op not in (operators.add, operators.sub):
-            return expression
-        is_interval = isinstance(expression.type, (sa.Interval, _Interval))
-        expression.type = _Interval() if is_interval else UTCDateTime()
-        return dialect.add_moments(expression)
+        return expression
 
     def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> Any:
         return op(sa.literal(other, self.expr.type.coerce_compared_value(op, other)), self.expr)
@@ -58,7 +57,7 @@ class UTCDateTime(TypeDecorator[datetime]):
 
     def coerce_compared_value(self, op: Any, value: object) -> Any:
         """Return the type of an operand."""
-        if isinstance(value, str) and isinstance(op, operators.custom_op):
+        if isinstance(op, custom_op) and isinstance(value, str):
             return sa.String()
         return _Interval() if isinstance(value, timedelta) else self
 
@@ -90,12 +89,7 @@ class _Interval(TypeDecorator[timedelta]):
 
 
 # How many digits after the point a result has, from those of its operands.
-_SCALES: Mapping[object, Callable[[int, int], int]] = {
-    operators.add: max,
-    operators.sub: max,
-    operators.mod: max,
-    operators.mul: int.__add__,
-}
+_SCALES: dict[object, Any] = {add: max, sub: max, mod: max, mul: int.__add__}
 
 
 class _Decimals(TypeDecorator.Comparator[Decimal], sa.Numeric.Comparator[Decimal]):
@@ -107,16 +101,15 @@ class _Decimals(TypeDecorator.Comparator[Decimal], sa.Numeric.Comparator[Decimal
         self.type = _Number()
 
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
-        operands = [_typed(operand) for operand in other]
-        if op is operators.floordiv:
+        if op is floordiv:
             # Python rounds a quotient toward zero, and FLOOR() does not.
-            quotient = (self.expr - self.expr % operands[0]) / operands[0]
+            quotient = (self.expr - self.expr % other[0]) / other[0]
             return sa.func.round(quotient, type_=_Number(0))
-        expression: Any = super().operate(op, *operands, **kwargs)
+        expression: Any = super().operate(op, *other, **kwargs)
         if not isinstance(expression.type, _Number):
             return expression
-        combine, scales = _SCALES.get(op), [_scale(operand) for operand in (self.expr, *operands)]
-        scale = combine(*scales) if combine and None not in scales else None
+        scales = [_scale(operand) for operand in (self.expr, *other)]
+        scale = _SCALES[op](*scales) if op in _SCALES and None not in scales else None
         expression.type = _Number(scale)
         return dialect.calculate(op, expression, scale)
 
@@ -147,8 +140,6 @@ class _Number(TypeDecorator[Decimal]):
 
     def coerce_compared_value(self, op: Any, value: object) -> Any:
         """Return the type of an operand."""
-        if isinstance(value, str) and isinstance(op, operators.custom_op):
-            return sa.String()
         return _Number()
 
     def fit(self, value: object) -> Decimal:
@@ -186,11 +177,8 @@ class ExactDecimal(_Number):
     cache_ok = True
 
     def __init__(self, precision: int = 15, scale: int = 4, rounding: str | None = None) -> None:
-        most = dialect.DECIMAL_DIGITS
-        if not 0 <= scale <= precision <= most or not precision:
-            raise ValueError(
-                f"ExactDecimal({precision}, {scale}): 0 <= scale <= precision <= {most}"
-            )
+        if not 0 <= scale <= precision <= (most := dialect.DECIMAL_DIGITS):
+            raise ValueError(f"ExactDecimal({precision}, {scale}): scale <= precision <= {most}")
         super().__init__(scale, precision, scale)
         self.precision, self.rounding, self._format = precision, rounding, f".{scale}f"
 
@@ -202,18 +190,15 @@ class ExactDecimal(_Number):
         context = Context(self.precision, self.rounding, traps=traps)
         try:
             return context.quantize(super().fit(value), Decimal((0, (0,), -(self.scale or 0))))
-        except Inexact as error:
+        except (Inexact, InvalidOperation) as error:
             raise InvalidValue(
-                f"a decimal has more than {self.scale} digits after the point: round it, or write"
-                " ExactDecimal(..., rounding=ROUND_HALF_EVEN) in the model"
+                f"a decimal has more than {self.precision} digits, or {self.scale} after the point:"
+                " round it, or write ExactDecimal(..., rounding=ROUND_HALF_EVEN) in the model"
             ) from error
-        except InvalidOperation as error:
-            raise InvalidValue(f"a decimal has more than {self.precision} digits") from error
 
     def fit_attribute(self, row: object, value: Any, *_: object) -> Any:
         """Return the value that an attribute takes. An SQL expression stays as it is."""
-        is_value = value is not None and not isinstance(value, sa.ClauseElement)
-        return self.fit(value) if is_value else value
+        return value if value is None or isinstance(value, sa.ClauseElement) else self.fit(value)
 
 
 @event.listens_for(Mapper, "mapper_configured")
@@ -238,11 +223,6 @@ class IntegerEnum(TypeDecorator[E]):
         super().__init__()
         self.enum = enum
 
-    @property
-    def python_type(self) -> type[E]:
-        """Return the enum."""
-        return self.enum
-
     def coerce_compared_value(self, op: Any, value: object) -> Any:
         """Return the type of an operand: an int need not be a member."""
         return sa.BigInteger() if type(value) is int else self
@@ -254,13 +234,6 @@ class IntegerEnum(TypeDecorator[E]):
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> E | None:
         """Return the member with a number."""
         return None if value is None else self.enum(value)
-
-
-def _typed(operand: Any) -> Any:
-    """Give a type to a bindparam() that has none: it would take that of the column."""
-    kind: Any = getattr(operand, "type", None)
-    untyped = isinstance(kind, NullType) and not getattr(operand, "expanding", True)
-    return sa.type_coerce(operand, _Number()) if untyped else operand
 
 
 def _scale(operand: Any) -> Any:

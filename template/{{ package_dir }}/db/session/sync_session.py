@@ -1,7 +1,6 @@
 """SQLAlchemy's session with soft deletion, the error StaleRow, and callbacks after a commit."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import event
@@ -51,28 +50,19 @@ class SyncSession(GuardedSession):
     def get(self, entity: Any, *args: Any, **kwargs: Any) -> Any:
         """Return a row by its key, or None if there is none or it is soft-deleted.
 
-        The execution option `include_deleted=True` shows a soft-deleted row.
+        The execution option `include_deleted=True` shows a soft-deleted row. So does merge(), since
+        another row with its key could not be inserted.
         """
         row = _visible(super().get(entity, *args, **kwargs), kwargs.get("execution_options", {}))
         if row is None and self._merging:
             row = super().get(entity, *args, execution_options={"include_deleted": True}, **kwargs)
         return row
 
-    def merge(self, *args: Any, **kwargs: Any) -> Any:
-        """Merge a row, even if it is soft-deleted: another could not be inserted."""
-        with self._merge_deleted():
-            return super().merge(*args, **kwargs)
-
-    def merge_all(self, *args: Any, **kwargs: Any) -> Any:
-        """Merge rows, even if they are soft-deleted."""
-        with self._merge_deleted():
-            return super().merge_all(*args, **kwargs)
-
-    @contextmanager
-    def _merge_deleted(self) -> Generator[None]:
+    # PRIVATE: sqlalchemy Session._merge: merge() and merge_all() look for a row by it
+    def _merge(self, *args: Any, **kwargs: Any) -> Any:
         self._merging = True
         try:
-            yield
+            return super()._merge(*args, **kwargs)
         finally:
             self._merging = False
 
