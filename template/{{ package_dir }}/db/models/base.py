@@ -46,8 +46,8 @@ class Base(AsyncAttrs, DeclarativeBase):
         # A copy: a column of the type JSON itself tracks no changes.
         JSONObject: MutableDict.as_mutable(JSON.copy()),
         # A text column with a CHECK, because a value can hardly be removed from a native enum type.
-        # `alembic check` compares neither. For a new member write a migration that drops the CHECK
-        # by its name, widens the column if necessary, and creates the CHECK again.
+        # `alembic check` compares neither: for a new member write a migration that calls
+        # migrate.set_enum_values().
         Enum: sa.Enum(
             Enum,
             native_enum=False,
