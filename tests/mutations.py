@@ -1916,8 +1916,8 @@ MUTATIONS = [
             ),
             (
                 "repository/copy.py",
-                "absent = ABSENT if kind.should_evaluate_none else None",
-                "absent = None",
+                "    elif kind.should_evaluate_none:\n",
+                "    elif name is None:\n",
                 "test_writes.py::test_a_value_is_written_as_session_add_writes_it",
                 "asyncpg",
             ),
