@@ -2538,4 +2538,18 @@ MUTATIONS = [
         "    if not url:\n",
         "tests/db/probes/test_settings.py::test_a_parameter_that_is_there_twice_is_refused",
     ),
+    # Twelve ways to map a class.
+    Mutation(
+        "src/shop/db/repository/bulk.py",
+        ".with_for_update(of=write.columns.mapper.tables)",
+        ".with_for_update()",
+        "tests/db/probes/test_shapes.py::test_a_method_takes_a_shape",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/repository/columns.py",
+        "found.update(map(key_of, read.unique()))",
+        "found.update(map(key_of, set(read.unique())))",
+        "tests/db/probes/test_shapes.py::test_a_method_takes_a_shape",
+    ),
 ]

@@ -57,6 +57,7 @@ OURS = [
     "src/shop/db/repository/repository.py",
     "src/shop/db/ruff.toml",
     "src/shop/db/session/__init__.py",
+    "src/shop/db/session/ending.py",
     "src/shop/db/session/guard.py",
     "src/shop/db/session/on_commit.py",
     "src/shop/db/session/reader.py",

@@ -214,7 +214,7 @@ async def _lock(write: BulkWrite, keys: Sequence[object]) -> dict[object, object
     options = {"include_deleted": write.include_deleted}
     async for some in chunks(keys, keys_per_statement(model)):
         same = (has_key(model, some), *write.criteria)
-        statement = sa.select(*columns).where(*same).with_for_update()
+        statement = sa.select(*columns).where(*same).with_for_update(of=write.columns.mapper.tables)
         for row in await write.session.execute(statement, execution_options=options):
             *key, version = row if write.columns.version else (*row, None)
             versions[key[0] if len(key) == 1 else tuple(key)] = version

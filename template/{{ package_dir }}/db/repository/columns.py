@@ -289,12 +289,12 @@ async def remaining(
     model: type[M],
     rows: Sequence[M],
     options: Sequence[ORMOption] = (),
-) -> set[M]:
-    """Return those of the rows that are still in the database, and load what is expired of them."""
-    found, size = set[M](), keys_per_statement(model)
+) -> set[object]:
+    """Return the keys of rows that are still in the database, and load what is expired of them."""
+    found, size = set[object](), keys_per_statement(model)
     for start in range(0, len(rows), size):
         keys = [key_of(row) for row in rows[start : start + size]]
         statement = sa.select(model).where(has_key(model, keys)).options(*options)
         read = await session.scalars(statement, execution_options={"include_deleted": True})
-        found.update(read.unique())
+        found.update(map(key_of, read.unique()))
     return found
