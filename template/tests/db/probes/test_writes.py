@@ -155,17 +155,19 @@ BULK = {"insert_many", "upsert_many", "update_rows"}
 
 async def written(
     session: AsyncSession, way: str, values: list[dict[str, Any]], name: str
-) -> list[tuple[object, object]]:
-    """Return what is read after a write, and what the database itself has."""
+) -> list[tuple[object, ...]]:
+    """Return what is read after a write, what the database has, and whether that is NULL."""
     async with session.begin_nested() as savepoint:
         written_to = repository(session, name)
         await WAYS[way](written_to, values)
         session.expunge_all()
         column: Any = getattr(written_to.model, name)
         raw = sa.type_coerce(column, NullType()).label("raw")
-        statement = sa.select(column, raw).order_by(written_to.model.id)
+        # JSON has a null of its own.
+        is_null = column.is_(sa.null()).label("is_null")
+        statement = sa.select(column, raw, is_null).order_by(written_to.model.id)
         rows = await session.execute(statement)
-        found: list[tuple[object, object]] = [(row[0], row[1]) for row in rows]
+        found = [tuple[object, ...](row) for row in rows]
         await savepoint.rollback()
     return found
 
