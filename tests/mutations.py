@@ -1916,8 +1916,8 @@ MUTATIONS = [
             ),
             (
                 "repository/copy.py",
-                "    elif kind.should_evaluate_none:\n",
-                "    elif name is None:\n",
+                "return [process(value) for value in values] if process else values",
+                "return [None if x is None or not process else process(x) for x in values]",
                 "test_writes.py::test_a_value_is_written_as_session_add_writes_it",
                 "asyncpg",
             ),
