@@ -2069,7 +2069,7 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/repository.py",
-        "self.session.expunge(row)",
+        "self.session.expunge(held[key])",
         "pass",
         "tests/db/probes/test_bulk.py::test_a_row_in_hand_goes_when_it_is_deleted_and_not_before",
     ),
@@ -2283,7 +2283,7 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/repository.py",
-        "if row not in rows.unique():",
+        "if not any(found is row for found in rows.unique()):",
         "if row in rows.unique() and row is None:",
         "tests/db/probes/test_repository.py::test_nothing_is_loaded_for_a_row_that_is_not_seen",
     ),
