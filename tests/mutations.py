@@ -2552,4 +2552,10 @@ MUTATIONS = [
         "found.update(map(key_of, set(read.unique())))",
         "tests/db/probes/test_shapes.py::test_a_method_takes_a_shape",
     ),
+    Mutation(
+        "src/shop/db/repository/repository.py",
+        '        if "self" not in values:\n',
+        "        if values:\n",
+        "tests/db/probes/test_names.py::test_a_column_may_be_called_self",
+    ),
 ]

@@ -53,3 +53,27 @@ async def test_every_method_takes_a_column_of_any_name(session: AsyncSession, na
     shown = [getattr(row, name) for row in [*first.items, *second.items]]
     assert shown == ["d", "e", "f"]
     assert (await rows.page(sort=(f"-{name}",))).total == 4
+
+
+class SelfBase(db.Base):
+    __abstract__ = True
+    metadata = sa.MetaData()
+
+
+class ProbeSelf(db.BigIntPrimaryKey, SelfBase):
+    __tablename__ = "probe_self"
+
+    self: Mapped[str] = mapped_column(sa.String(5))
+
+
+async def test_a_column_may_be_called_self(fresh_database: db.Database) -> None:
+    async with fresh_database.engine.begin() as connection:
+        await connection.run_sync(SelfBase.metadata.create_all)
+    async with fresh_database.transaction() as session:
+        rows = db.Repository[ProbeSelf](session)
+        row = await rows.create(self="a")
+        await rows.update(row, self="b")
+        assert await rows.get_or_create({"self": "b"}) == (row, False)
+        assert await rows.update_many([row.id], self="c") == 1
+        assert row.self == "c"
+        assert [x.self for x in await rows.create_many([{"self": "d"}])] == ["d"]
