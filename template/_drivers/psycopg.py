@@ -32,17 +32,21 @@ IGNORED_PARAMETERS = ("options",)
 # The types of the database that COPY writes, as it does arrays of them, and those of their values.
 _PYTHON_TYPES: Mapping[str, set[type]] = {
     "bool": {bool},
-    **dict.fromkeys(("int2", "int4", "int8"), {int}),
+    "int2": {int},
+    "int4": {int},
+    "int8": {int},
     "float8": {float, int},
     "numeric": {Decimal, int},
-    **dict.fromkeys(("text", "varchar"), {str}),
+    "text": {str},
+    "varchar": {str},
     "bytea": {bytes},
     "uuid": {UUID},
     "json": {Json},
     "jsonb": {Jsonb},
     "date": {date},
     "time": {time},
-    **dict.fromkeys(("timestamp", "timestamptz"), {datetime}),
+    "timestamp": {datetime},
+    "timestamptz": {datetime},
     "interval": {timedelta},
 }
 # psycopg cuts larger integers to their last bits. It makes zero of a float that is too small for

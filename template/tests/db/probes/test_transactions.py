@@ -557,15 +557,16 @@ async def test_run_never_replays_what_may_be_committed(database: db.Database) ->
     assert len(attempts) == 1
 
 
-async def test_run_is_refused_inside_a_transaction(database: db.Database) -> None:
+async def test_run_is_refused_inside_a_transaction(fresh_database: db.Database) -> None:
     async def work(session: AsyncSession) -> None: ...
 
-    async with database.transaction():
+    async with fresh_database.transaction():
         with pytest.raises(RuntimeError, match="inside a transaction"):
-            await database.run(work)
+            await fresh_database.run(work)
         # Another task holds none.
-        await asyncio.create_task(database.run(work))
-    await database.run(work)
+        if not dialect.RENDER_AS_BATCH:
+            await asyncio.create_task(fresh_database.run(work))
+    await fresh_database.run(work)
 
 
 async def test_run_asks_only_the_sessions_of_its_own_task(
