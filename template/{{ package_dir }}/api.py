@@ -7,7 +7,7 @@ from fastapi import APIRouter, BackgroundTasks, Query
 
 from . import service
 from .db import CursorPage, Database, Key, Page
-from .db.fastapi import AppDatabase, DbSession, PathKey, Problem, ReadSession, Stream
+from .db.fastapi import PROBLEMS, AppDatabase, DbSession, PathKey, ReadSession, Stream
 from .schemas import (
     PostCreate,
     PostResponse,
@@ -23,10 +23,13 @@ from .schemas import (
 logger = logging.getLogger(__name__)
 
 # What any of them may answer besides, for the documentation at /docs.
-router = APIRouter(responses={status: {"model": Problem} for status in (404, 409, 503)})
+router = APIRouter(responses=PROBLEMS)
 
+# A client may ask for no more than this.
 Number = Annotated[int, Query(ge=1, le=10_000)]
 Size = Annotated[int, Query(ge=1, le=100)]
+Sort = Annotated[tuple[str, ...], Query(max_length=3)]
+Cursor = Annotated[str, Query(max_length=1000)]
 
 
 @router.post("/users", status_code=201, tags=["users"])
@@ -53,7 +56,7 @@ async def list_users(
     session: ReadSession,
     number: Number = 1,
     size: Size = 50,
-    sort: Annotated[tuple[str, ...], Query()] = ("-created_at",),
+    sort: Sort = ("-created_at",),
 ) -> Page[UserResponse]:
     return await service.list_users(session, number=number, size=size, sort=sort)
 
@@ -87,13 +90,13 @@ async def create_post(session: DbSession, key: PathKey, new: PostCreate) -> Post
 async def list_posts(
     session: ReadSession,
     tag: TagName | None = None,
-    cursor: str | None = None,
+    cursor: Cursor | None = None,
     size: Size = 20,
 ) -> CursorPage[PostResponse]:
     return await service.list_posts(session, tag=tag, cursor=cursor, size=size)
 
 
-@router.get("/posts.jsonl", tags=["posts"])
+@router.get("/posts.jsonl", tags=["posts"], response_class=Stream)
 async def export_posts(database: AppDatabase) -> Stream:
     """All published posts, one a line: the session is the generator's, as long as it takes."""
     return Stream(service.export_posts(database), "application/jsonl")

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from .db import Key
 from .models import PostStatus
@@ -11,6 +11,7 @@ from .models import PostStatus
 # PostgreSQL takes no NUL in a text.
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 Line = Annotated[Text, StringConstraints(strip_whitespace=True)]
+Body = Annotated[Text, Field(max_length=50_000)]
 
 # Whether mail arrives is for a mail to tell; this much is certain.
 Email = Annotated[
@@ -33,14 +34,23 @@ class Output(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+class Change(Input):
+    """What is left out stays as it is. No column here may be empty, so null is an error."""
+
+    @field_validator("*")
+    @classmethod
+    def _refuse_null(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("leave the field out, or give it a value")
+        return value
+
+
 class UserCreate(Input):
     email: Email
     name: Annotated[Line, Field(max_length=100)]
 
 
-class UserUpdate(Input):
-    """What is left out stays as it is."""
-
+class UserUpdate(Change):
     email: Email | None = None
     name: Annotated[Line, Field(max_length=100)] | None = None
 
@@ -60,17 +70,17 @@ class TagResponse(Output):
 
 class PostCreate(Input):
     title: Annotated[Line, Field(max_length=200)]
-    body: Text
+    body: Body
     status: PostStatus = PostStatus.DRAFT
     tags: TagNames = []
 
 
-class PostUpdate(Input):
-    """What is left out stays as it is; `version` is that of the post that was read."""
+class PostUpdate(Change):
+    """A change of the post that was read at this `version`."""
 
     version: int
     title: Annotated[Line, Field(max_length=200)] | None = None
-    body: Text | None = None
+    body: Body | None = None
     status: PostStatus | None = None
 
 

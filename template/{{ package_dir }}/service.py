@@ -92,7 +92,7 @@ async def list_posts(
 
 async def export_posts(database: Database) -> AsyncGenerator[str]:
     """The published posts as lines of JSON, any number of them, in a session of its own."""
-    async with database.transaction(read_only=True) as session:
+    async with database.reader() as session:
         posts = PostRepository(session)
         async for batch in posts.batches(Post.is_published, options=posts.shown):
             for post in batch:

@@ -31,22 +31,26 @@ class NotFound(DataLayerError):
 class _RefusedNames(DataLayerError):
     """Names of fields that are not among the `allowed` ones."""
 
+    limit = ""
+
     def __init__(self, model: type, fields: Iterable[str], allowed: Iterable[str]) -> None:
         self.model = model
         self.fields = tuple(sorted(fields))
         self.allowed = tuple(sorted(allowed))
         super().__init__(
-            f"{model.__name__} accepts {', '.join(self.allowed) or 'no field'} here,"
-            f" not {', '.join(map(repr, self.fields))}"
+            f"{model.__name__} accepts {', '.join(self.allowed) or 'no field'}"
+            f" here{self.limit}, not {', '.join(map(repr, self.fields))}"
         )
 
 
 class UnknownField(_RefusedNames, ValueError):
-    """A name from outside, for example of a sort, is not declared by the repository (HTTP 422)."""
+    """A name from outside, for example of a sort, is not declared or comes twice (HTTP 422)."""
+
+    limit = ", each once"
 
 
 class NotWritable(_RefusedNames, TypeError):
-    """The code sets a field that the repository does not declare as writable: correct the code."""
+    """The code sets a field that the repository does not declare as writable (HTTP 500)."""
 
 
 class InvalidCursor(DataLayerError, ValueError):
@@ -54,12 +58,18 @@ class InvalidCursor(DataLayerError, ValueError):
 
 
 class InvalidValue(DataLayerError, ValueError):
-    """A value does not fit its column: it is too large, too long, or of the wrong type (HTTP 422).
+    """A value does not fit its column, for example it is too large or too long (HTTP 422).
 
     The message never contains the value. The driver's error, in `__cause__`, may contain it.
     """
 
     problem = "a value does not fit its column"
+
+
+class InvalidType(InvalidValue, TypeError):
+    """A value has a Python type that its column does not take: correct the code (HTTP 500)."""
+
+    problem = "a value has the wrong Python type for its column"
 
 
 class StaleRow(DataLayerError):
@@ -130,7 +140,7 @@ class ForeignKeyViolation(ConstraintViolation):
 
 
 class NotNullViolation(ConstraintViolation):
-    """A required value is missing (HTTP 422)."""
+    """A column without a value must not be NULL: correct the code or its schema (HTTP 500)."""
 
     problem = "a required value is missing"
 

@@ -52,7 +52,8 @@ def of_driver(error: Exception, table: sa.Table[Any]) -> Exception | None:
     None means that `error` is not a driver error.
     """
     if isinstance(error, exc.DataError):
-        return errors.InvalidValue(errors.InvalidValue.problem)
+        kind = _invalid(error)
+        return kind(kind.problem)
     if driver.error_code(error) is None:
         return None
     wrapped = exc.DBAPIError(f"COPY {table.fullname}", None, error, hide_parameters=True)
@@ -130,8 +131,8 @@ def _translate(context: ExceptionContext) -> Exception | None:
         return error
     if _refuses_value(context):
         # The layer's message is safe. Messages of other types and of drivers may contain values.
-        own = isinstance(original, errors.InvalidValue)
-        return errors.InvalidValue(str(original) if own else errors.InvalidValue.problem)
+        own, kind = isinstance(original, errors.InvalidValue), _invalid(original)
+        return kind(str(original) if own else kind.problem)
     if isinstance(original, TimeoutError):
         # A server that can be reached ends slow statements itself, before this timeout.
         return errors.Unavailable("the server did not answer within DATABASE_COMMAND_TIMEOUT")
@@ -151,9 +152,19 @@ def _by_code(
         return errors.SchemaChanged("a table was altered during the transaction: try again")
     if code in _FAILURES:
         failure, message = _FAILURES[code]
+        if failure is errors.InvalidValue and _invalid(original) is errors.InvalidType:
+            failure, message = errors.InvalidType, errors.InvalidType.problem
         advice = f": {dialect.ADVICE[code]}" if code in dialect.ADVICE else ""
         return failure(f"{message} ({code}){advice}")
     return None
+
+
+def _invalid(error: BaseException) -> type[errors.InvalidValue]:
+    """Return InvalidType if the error is about the Python type of a value, else InvalidValue."""
+    cause: BaseException | None = error
+    while cause and not isinstance(cause, TypeError | AttributeError):
+        cause = cause.__cause__
+    return errors.InvalidType if cause else errors.InvalidValue
 
 
 def _refuses_value(context: ExceptionContext) -> bool:

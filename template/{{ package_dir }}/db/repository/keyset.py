@@ -1,5 +1,6 @@
 """Keyset pagination: the columns that rows are sorted by, and the rows after a position."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -91,10 +92,12 @@ def sort_orders(
     the direction of the last name, so that one index serves both.
 
     Raises:
-        UnknownField: A name is not in `sortable`.
+        UnknownField: A name is not in `sortable`, or comes twice.
     """
     mapper: Mapper[Any] = sa.inspect(entity).mapper
-    unknown = {name for name in names if name.removeprefix("-") not in sortable}
+    times = Counter(name.removeprefix("-") for name in names)
+    # Each new order is a statement to compile: a client could send any number of them.
+    unknown = {x for x in names if (y := x.removeprefix("-")) not in sortable or times[y] > 1}
     if unknown:
         raise UnknownField(mapper.class_, unknown, sortable)
     columns = [(sortable[name.removeprefix("-")], name.startswith("-")) for name in names]
