@@ -4,6 +4,7 @@ import logging
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Query
+from fastapi.responses import StreamingResponse
 
 from . import service
 from .db import CursorPage, Database, Key, Page
@@ -96,9 +97,9 @@ async def list_posts(
     return await service.list_posts(session, tag=tag, cursor=cursor, size=size)
 
 
-@router.get("/posts.jsonl", tags=["posts"], response_class=Stream)
+@router.get("/posts.jsonl", tags=["posts"], response_class=StreamingResponse)
 async def export_posts(database: AppDatabase) -> Stream:
-    """All published posts, one a line: the session is the generator's, as long as it takes."""
+    """All published posts, one a line."""
     return Stream(service.export_posts(database), "application/jsonl")
 
 

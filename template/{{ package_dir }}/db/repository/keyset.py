@@ -95,9 +95,9 @@ def sort_orders(
         UnknownField: A name is not in `sortable`, or comes twice.
     """
     mapper: Mapper[Any] = sa.inspect(entity).mapper
-    times = Counter(name.removeprefix("-") for name in names)
-    # Each new order is a statement to compile: a client could send any number of them.
-    unknown = {x for x in names if (y := x.removeprefix("-")) not in sortable or times[y] > 1}
+    # Each new order of names is a statement to compile, and a client could send thousands of names.
+    times = Counter(names).items()
+    unknown = {name for name, n in times if n > 1 or name.removeprefix("-") not in sortable}
     if unknown:
         raise UnknownField(mapper.class_, unknown, sortable)
     columns = [(sortable[name.removeprefix("-")], name.startswith("-")) for name in names]
