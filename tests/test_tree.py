@@ -19,7 +19,7 @@ Ask = Callable[..., Answers]
 Render = Callable[..., Project]
 
 # Probes that come with another answer too.
-WEB_PROBES = ["tests/db/probes/test_fastapi.py", "tests/db/probes/web.py"]
+WEB_PROBES = [f"tests/db/probes/{name}.py" for name in ("test_answers", "test_fastapi", "web")]
 REPLICA_PROBES = ["tests/db/probes/replicas.py", "tests/db/probes/test_replicas.py"]
 # The layer's own tests, of which there are more with each release.
 PROBES = [

@@ -201,6 +201,18 @@ async def test_a_value_that_no_column_keeps_is_refused_and_not_repeated(
         assert isinstance(raised.value, ValueError)
 
 
+async def test_a_value_of_a_wrong_python_type_is_a_mistake_in_code(
+    fresh_database: db.Database,
+) -> None:
+    async with fresh_database.transaction() as session:
+        with pytest.raises(db.InvalidType) as raised:
+            async with session.begin_nested():
+                session.add(Sample(code="a", moment="secret"))
+                await session.flush()
+        assert "secret" not in f"{raised.value} {raised.value!r}"
+        assert isinstance(raised.value, db.InvalidValue | TypeError)
+
+
 async def test_a_value_that_never_left_undoes_nothing(fresh_database: db.Database) -> None:
     async with fresh_database.transaction() as session:
         session.add(Author(email="ada"))

@@ -71,15 +71,17 @@ async def read_key(key: web.PathKey) -> None:
 
 
 @asynccontextmanager
-async def serve(database: db.Database, *routers: APIRouter) -> AsyncGenerator[AsyncClient]:
-    """A client of an application on this database."""
+async def serve(
+    database: db.Database, *routers: APIRouter, raises: bool = True
+) -> AsyncGenerator[AsyncClient]:
+    """A client of an application on this database, which `raises` what the server would log."""
     app = FastAPI(lifespan=partial(web.lifespan, database=database))
     web.add_error_handlers(app)
     for each in (web.health, router, *routers):
         app.include_router(each)
     async with (
         app.router.lifespan_context(app),
-        AsyncClient(transport=ASGITransport(app), base_url="http://test") as client,
+        AsyncClient(transport=ASGITransport(app, raises), base_url="http://test") as client,
     ):
         yield client
 
