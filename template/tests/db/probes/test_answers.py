@@ -169,9 +169,10 @@ async def test_an_answer_is_short_and_in_utf_8_whatever_the_names_of_a_body_are(
     async def sort(names: list[str], session: web.ReadSession) -> None:
         await db.Repository[Author](session).page(sort=names)
 
-    names = ", ".join(f'"\\ud800{number}{"x" * 1000}": 1' for number in range(1000))
+    names = ", ".join(f'"{number}{"x" * 1000}": 1' for number in range(1000))
+    cases = ("/empty", f"{{{names}}}"), ("/empty", '{"\\ud800": 1}'), ("/sorted", '["\\udfff"]')
     async with serve(database, strict) as client:
-        for path, body in (("/empty", f"{{{names}}}"), ("/sorted", '["\\udfff"]')):
+        for path, body in cases:
             answer = await client.post(path, content=body, headers=JSON)
             assert answer.status_code == 422, answer.text
             assert len(answer.content) < 2500
