@@ -336,6 +336,18 @@ MUTATIONS = [
         "if name.",
         "tests/db/probes/test_answers.py::test_a_sort_costs_no_more_than_its_columns",
     ),
+    Mutation(
+        "src/shop/db/fastapi.py",
+        "app.exception_handlers.setdefault(",
+        "app.add_exception_handler(",
+        "tests/db/probes/test_answers.py::test_a_handler_that_the_application_has_stays",
+    ),
+    Mutation(
+        "src/shop/db/fastapi.py",
+        "                raise ClientDisconnect(text) from None\n",
+        "                pass\n",
+        "tests/db/probes/test_answers.py::test_clients_that_do_not_read_hold_no_connection_and_are_given_up",
+    ),
     # Transactions.
     Mutation(
         "src/shop/db/session/ending.py",

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 from traceback import format_tb
@@ -181,10 +181,11 @@ def _problem(status: int, detail: str, fields: Iterable[str] = ()) -> Response:
 def _names(request: HTTPConnection) -> set[str]:
     """Return the names of the parameters and of the body, or of the rows in it, of a request."""
     scope, description = request.scope, request.app.openapi()
+    paths = description["paths"]
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     parameters = defaultdict(str, request.path_params)
-    template = next((x for x in description["paths"] if x.format_map(parameters) == path), "")
-    operation = description["paths"].get(template, {}).get(scope["method"].lower(), {})
+    template = next((x for x in paths if x.format_map(parameters) == path), "")
+    operation = paths.get(template, {}).get(scope["method"].lower(), {})
     schemas = description.get("components", {}).get("schemas", {})
     names = {parameter["name"] for parameter in operation.get("parameters", ())}
     for content in operation.get("requestBody", {}).get("content", {}).values():
@@ -223,7 +224,8 @@ class Stream(StreamingResponse):
     Args:
         pieces: The generator of the pieces.
         media_type: The content type of the response.
-        send_timeout: Seconds that the client has to take a piece, before the stream ends.
+        send_timeout: Seconds that the client has to take a piece. Then the stream ends with
+            ClientDisconnect, and the server closes the connection.
     """
 
     def __init__(
@@ -255,13 +257,12 @@ class Stream(StreamingResponse):
                 async with asyncio.timeout(self._send_timeout):
                     await send(message)
             except TimeoutError:
-                logger.warning("ended a stream that the client did not read")
-                raise ClientDisconnect from None
+                # An error, so that no middleware takes the response for complete.
+                text = f"the client took no piece of a stream for {self._send_timeout} s"
+                raise ClientDisconnect(text) from None
 
         try:
-            # The server closes the connection of a response that ends before it is complete.
-            with suppress(ClientDisconnect):
-                await super().stream_response(send_in_time)
+            await super().stream_response(send_in_time)
         finally:
             # After a disconnect Starlette leaves the generator to the garbage collector.
             await self._pieces.aclose()
