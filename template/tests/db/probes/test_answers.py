@@ -115,8 +115,7 @@ async def test_another_refusal_of_the_database_is_logged_with_its_stack_and_no_v
     assert (record.levelname, record.exc_info) == ("WARNING", None)
     assert "ck_probe_books_some_pages" in record.getMessage()
     assert "in create_chapter" in record.getMessage()
-    code = next(iter(dialect.CHECK_VIOLATION))
-    assert f"code {code}" in record.getMessage()
+    assert any(f"code {code}" in record.getMessage() for code in dialect.CHECK_VIOLATION)
     assert "secret" not in caplog.text.replace('title="secret"', "")
 
 
