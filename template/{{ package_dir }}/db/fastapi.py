@@ -151,16 +151,20 @@ async def _answer(status: int, detail: str, request: HTTPConnection, error: Exce
     return _problem(status, detail, fields)
 
 
+# What a database refuses, apart from a value that another row has.
+_REFUSALS = (errors.CheckViolation, errors.ForeignKeyViolation, errors.InvalidValue)
+
+
 def _log(status: int, error: Exception, *, is_socket: bool) -> None:
     if status >= 500:
         logger.error("answered %d: %s", status, error, exc_info=error if is_socket else None)
-    elif is_socket or isinstance(error, errors.UniqueViolation):
-        logger.info("answered %d: %s", status, error)
-    elif isinstance(error, errors.ConstraintViolation | errors.InvalidValue):
+    elif isinstance(error, _REFUSALS):
         code = driver.error_code(error.__cause__ or error)
         # exc_info would also show the driver's error, which may quote the row.
         stack = "".join(format_tb(error.__traceback__))
         logger.warning("answered %d: %s, code %s\n%s", status, error, code, stack)
+    elif is_socket or isinstance(error, errors.UniqueViolation):
+        logger.info("answered %d: %s", status, error)
 
 
 async def _refuse(_: Request, error: RequestValidationError) -> Response:
@@ -181,11 +185,10 @@ def _problem(status: int, detail: str, fields: Iterable[str] = ()) -> Response:
 def _names(request: HTTPConnection) -> set[str]:
     """Return the names of the parameters and of the body, or of the rows in it, of a request."""
     scope, description = request.scope, request.app.openapi()
-    paths = description["paths"]
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     parameters = defaultdict(str, request.path_params)
-    template = next((x for x in paths if x.format_map(parameters) == path), "")
-    operation = paths.get(template, {}).get(scope["method"].lower(), {})
+    template = next((x for x in description["paths"] if x.format_map(parameters) == path), "")
+    operation = description["paths"].get(template, {}).get(scope["method"].lower(), {})
     schemas = description.get("components", {}).get("schemas", {})
     names = {parameter["name"] for parameter in operation.get("parameters", ())}
     for content in operation.get("requestBody", {}).get("content", {}).values():
