@@ -44,8 +44,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/testing/fixtures.py",
-        "        _refuse_leaks(shared, held)\n",
-        "        await connection.commit()\n",
+        "        yield _JoinedDatabase(shared, connection)\n",
+        "        yield _JoinedDatabase(shared, connection)\n        await connection.commit()\n",
         "tests/db/probes/test_testing.py::test_nothing_of_a_test_stays",
     ),
     Mutation(

@@ -18,7 +18,7 @@ def test_pages_and_bulk_writes_hold_for_any_rows(render: Render, driver: str) ->
     project.run("python", "-m", "pytest", "-q", PROPERTIES)
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+@pytest.mark.parametrize("driver", tiered(["asyncpg", "psycopg"], "psycopg"))
 def test_copy_writes_the_rows_that_insert_writes(render: Render, driver: str) -> None:
     project = render(driver=driver, extras=["probes"])
     project[COPY] = (RENDERED / "copy_properties.py").read_text("utf-8")

@@ -338,7 +338,7 @@ USUAL: Mapping[str, st.SearchStrategy[object]] = {
     "large": st.integers(-(2**63), 2**63 - 1),
     "ratio": st.floats(allow_nan=False) | st.integers(0, 9),
     "price": st.decimals(-9999999, 9999999, places=4) | st.integers(0, 9),
-    "exact": st.decimals(-9999999, 9999999, places=4),
+    "exact": st.decimals(-9999999, 9999999, places=2),
     "flag": st.booleans(),
     "words": text,
     "limited": st.text(string.ascii_letters, max_size=5),

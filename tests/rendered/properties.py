@@ -143,7 +143,7 @@ values = st.fixed_dictionaries(
         "small": st.none() | st.integers(-(2**31), 2**31 - 1),
         "ratio": st.none() | st.floats(-1e300, 1e300, allow_subnormal=False),
         "flag": st.none() | st.booleans(),
-        "price": st.none() | st.decimals(-99999999999, 99999999999, places=6),
+        "price": st.none() | st.decimals(-99999999999, 99999999999, places=4),
         "text": st.none() | text,
         "blob": st.none() | st.binary(max_size=30),
         "colour": st.none() | st.sampled_from(Colour),

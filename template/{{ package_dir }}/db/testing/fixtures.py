@@ -276,9 +276,7 @@ async def database(
     async with shared.engine.connect() as connection:
         # The pool rolls back when the connection is closed.
         await connection.begin()
-        held = shared.pool_status().in_use
         yield _JoinedDatabase(shared, connection)
-        _refuse_leaks(shared, held)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -294,11 +292,11 @@ async def fresh_database(
         Database(settings) as database,
     ):
         yield database
-        _refuse_leaks(database, 0)
+        _refuse_leaks(database)
 
 
-def _refuse_leaks(database: Database, held: int) -> None:
-    if leaked := database.pool_status().in_use - held:
+def _refuse_leaks(database: Database) -> None:
+    if leaked := database.pool_status().in_use:
         pytest.fail(
             f"{leaked} connections were not given back: write `async with` before each of"
             " database.transaction(), database.session() and database.engine.connect()"
