@@ -34,7 +34,7 @@ PRODUCTION = {
     "asyncmy": 3328,
     "aiomysql": 3347,
 }
-TESTING = 565
+TESTING = 567
 FASTAPI = 160
 REPLICAS = 80
 # Lines of a module, comments and all. A module that outgrows this has two subjects.
