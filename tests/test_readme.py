@@ -36,6 +36,14 @@ def test_the_table_of_questions_is_that_of_copier_yml(template: Template) -> Non
             assert answers == ", ".join([default, *others]), name
 
 
+def test_the_table_of_mappings_is_that_of_the_tests() -> None:
+    text = (REPOSITORY / "docs" / "mappings.md").read_text("utf-8")
+    described = re.findall(r"^\| (\w+) \|", text[: text.index("## Bulk writes")], re.M)[1:]
+    tests = (REPOSITORY / "template/tests/db/probes/test_shapes.py").read_text("utf-8")
+    shapes = tests[tests.index("SHAPES: ") : tests.index("]\n", tests.index("SHAPES: ") + 30)]
+    assert described == re.findall(r"^    (\w+),$", shapes, re.M)
+
+
 def is_detail(question: Mapping[str, object]) -> bool:
     """Whether a question only completes another answer, as the numbers of a custom pool do."""
     return "when" in question and "choices" not in question
