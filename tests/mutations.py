@@ -1694,8 +1694,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/pages.py",
-        'if entity is None or described[0]["expr"] is not entity:',
-        "if entity is None:",
+        '        or described[0]["expr"] is not entity\n',
+        "",
         "tests/db/probes/test_selects.py::test_a_select_of_more_or_less_than_the_model_is_refused",
     ),
     Mutation(
@@ -2660,5 +2660,17 @@ MUTATIONS = [
         '        if "self" not in values:\n',
         "        if values:\n",
         "tests/db/probes/test_names.py::test_a_column_may_be_called_self",
+    ),
+    Mutation(
+        "src/shop/db/session/session.py",
+        "        try:\n            await ending\n        finally:\n            # A listener",
+        "        await ending\n        if True:\n            # A listener",
+        "tests/db/probes/test_endings.py::test_callbacks_run_where_a_listener_fails_after_the_commit",
+    ),
+    Mutation(
+        "src/shop/db/repository/pages.py",
+        "        or not sa.inspect(entity).mapper.isa(mapper)\n",
+        "",
+        "tests/db/probes/test_selects.py::test_a_select_of_more_or_less_than_the_model_is_refused",
     ),
 ]

@@ -16,14 +16,15 @@ import sqlalchemy as sa
 from shop.db import Database, DatabaseSettings
 from shop.db.testing import databases, servers
 
-SETTINGS = ("search_path", "statement_timeout", "application_name", "unix_socket_directories")
+SETTINGS = ("search_path", "statement_timeout", "application_name", "timezone")
+SOCKET = ("unix_socket_directories",)
 
 
-async def connect(url, **parts):
+async def connect(url, names=SETTINGS, **parts):
     try:
         async with Database(DatabaseSettings(url=url, **parts)) as database:
             async with database.session() as session:
-                shown = [sa.func.current_setting(name) for name in SETTINGS]
+                shown = [sa.func.current_setting(name) for name in names]
                 return list((await session.execute(sa.select(*shown))).one())
     except Exception as error:
         return "refused", f"{type(error).__name__}: {error}"
@@ -31,7 +32,9 @@ async def connect(url, **parts):
 
 async def main(port):
     tcp = f"postgresql://postgres@127.0.0.1:{port}/postgres"
-    *_, socket = await connect(tcp)
+    (socket,) = await connect(tcp, SOCKET)
+    async with Database(DatabaseSettings(url=tcp)) as database, database.engine.begin() as own:
+        await own.execute(sa.text("ALTER DATABASE postgres SET timezone = 'Europe/Berlin'"))
     parts = {"host": socket, "port": port, "user": "postgres", "name": "postgres"}
     cases = {
         "an old name": connect(tcp.replace("postgresql", "postgres")),
@@ -66,14 +69,15 @@ def test_a_url_leads_to_the_server_or_is_refused_in_a_sentence(render: Render, d
     project = render(driver=driver)
     project["check.py"] = SCRIPT
     told: dict[str, list[str]] = json.loads(project.run("python", "check.py").splitlines()[-1])
-    came = {name: row[:3] for name, row in told.items() if row[0] != "refused"}
-    plain = ['"$user", public', "5s", "Shop"]
+    came = {name: row for name, row in told.items() if row[0] != "refused"}
+    # A day has 24 hours, whatever the time zone of the database is.
+    plain = ['"$user", public', "5s", "Shop", "UTC"]
     ways = ("an old name", "a line's end", "a socket", "a socket in parts", "several hosts")
     assert came == {
         **dict.fromkeys((*ways, "what libpq knows"), plain),
         # The limits that the service was given hold on.
-        "options": ["mine", "5s", "Shop"],
-        "a name": ['"$user", public', "5s", "mine"],
+        "options": ["mine", "5s", "Shop", "UTC"],
+        "a name": ['"$user", public', "5s", "mine", "UTC"],
     }
     for name in ("a socket in libpq's form", "several hosts in libpq's form"):
         assert "the host of DATABASE_URL is not a single" in told[name][1]

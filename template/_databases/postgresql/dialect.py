@@ -93,7 +93,7 @@ def missing(url: sa.URL) -> str | None:
 
 def session_settings(settings: DatabaseSettings) -> dict[str, str]:
     """Return the server settings of each connection: none behind a pooler, which refuses them."""
-    return _timeouts(settings) if settings.pooler == "none" else {}
+    return _server_settings(settings) if settings.pooler == "none" else {}
 
 
 def _check_environment(settings: DatabaseSettings) -> None:
@@ -126,8 +126,8 @@ def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
         event.listen(engine.sync_engine, "begin", _begin)
         return
     # Behind a pooler each transaction may have another server connection, so each sets the limits.
-    limits = _timeouts(settings).items()
-    calls = (f"set_config('{name}', '{milliseconds}', true)" for name, milliseconds in limits)
+    values = _server_settings(settings).items()
+    calls = (f"set_config('{name}', '{value}', true)" for name, value in values)
     statement = f"SELECT {', '.join(calls)}"
 
     @event.listens_for(engine.sync_engine, "begin")
@@ -136,13 +136,15 @@ def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
             connection.exec_driver_sql(statement)
 
 
-def _timeouts(settings: DatabaseSettings) -> dict[str, str]:
+def _server_settings(settings: DatabaseSettings) -> dict[str, str]:
     limits = {
         "lock_timeout": settings.lock_timeout,
         "statement_timeout": settings.statement_timeout,
         "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout,
     }
-    return {name: f"{seconds * 1000:.0f}" for name, seconds in limits.items()}
+    milliseconds = {name: f"{seconds * 1000:.0f}" for name, seconds in limits.items()}
+    # In a time zone with summer time a day may have 23 hours: Python's timedelta(days=1) has 24.
+    return {**milliseconds, "timezone": "UTC"}
 
 
 def reader_options(settings: DatabaseSettings) -> dict[str, object]:

@@ -1,4 +1,18 @@
-"""The data layer. `copier update` keeps it current (copier-async-sqlalchemy): never edit it."""
+"""The data layer. `copier update` keeps it current (copier-async-sqlalchemy): never edit it.
+
+Where its promises are kept:
+
+- A COMMIT comes to its end, whatever cancels it: `session/ending.py`.
+- Callbacks run if the commit took effect: `session/session.py`, `session/on_commit.py`.
+- Only work of which nothing is in the database is repeated: `Database.run`.
+- A lost reply to COMMIT is told from a failure: `engine/driver_errors.py`.
+- Returned rows can be read without an await: `Repository._flush`.
+- Decimals and datetimes compute as Python's do: `models/types.py`.
+- Pages show each row once: `repository/pages.py`, `repository/keyset.py`, `repository/cursor.py`.
+- Soft-deleted rows stay hidden: `models/soft_delete.py`.
+- Two tasks never share a session: `session/guard.py`.
+- COPY writes what INSERT would write: `repository/copy.py` (PostgreSQL).
+"""
 
 from .database import Database
 from .engine import Health, PoolStatus, create_engine

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 from . import db
 from .models import Author
@@ -133,6 +135,24 @@ def cancel_all(
 ) -> None:
     for task in asyncio.all_tasks(loop) - {but}:
         task.cancel()
+
+
+async def test_callbacks_run_where_a_listener_fails_after_the_commit(
+    fresh_database: db.Database,
+) -> None:
+    told = list[str]()
+
+    def fail(session: Session) -> None:
+        raise ValueError("a listener of the project")
+
+    with pytest.raises(ValueError, match="a listener of the project"):
+        async with fresh_database.transaction() as session:
+            await db.Repository[Author](session).create(email="ada@example.com")
+            db.on_commit(session, lambda: told.append("committed"))
+            event.listen(session.sync_session, "after_commit", fail)
+    assert told == ["committed"]
+    async with fresh_database.session() as session:
+        assert await db.Repository[Author](session).count() == 1
 
 
 async def test_an_exit_in_a_callback_lets_the_others_run(fresh_database: db.Database) -> None:

@@ -185,7 +185,12 @@ async def test_a_join_that_finds_a_row_several_times_is_refused(filled: AsyncSes
 
 @pytest.mark.parametrize(
     "statement",
-    [sa.select(Author.email), sa.select(Author, Book), sa.select(Author, sa.func.now())],
+    [
+        sa.select(Author.email),
+        sa.select(Author, Book),
+        sa.select(Author, sa.func.now()),
+        sa.select(Book),
+    ],
     ids=str,
 )
 async def test_a_select_of_more_or_less_than_the_model_is_refused(

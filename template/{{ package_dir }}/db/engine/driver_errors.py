@@ -54,6 +54,8 @@ def of_driver(error: Exception, table: sa.Table[Any]) -> Exception | None:
     if isinstance(error, exc.DataError):
         kind = _invalid(error)
         return kind(kind.problem)
+    if isinstance(error, OSError):
+        return errors.Unavailable("the connection to the database was lost")
     if driver.error_code(error) is None:
         return None
     wrapped = exc.DBAPIError(f"COPY {table.fullname}", None, error, hide_parameters=True)

@@ -120,13 +120,17 @@ def select_rows(statement: sa.Select[Model], model: type[Model]) -> Selection[Mo
     """
     described = statement.column_descriptions
     entity = described[0]["entity"] if len(described) == 1 else None
-    if entity is None or described[0]["expr"] is not entity:
+    mapper: Mapper[Model] = sa.inspect(model)
+    if (
+        entity is None
+        or described[0]["expr"] is not entity
+        or not sa.inspect(entity).mapper.isa(mapper)
+    ):
         names = ", ".join(str(each["name"]) for each in described)
         raise TypeError(
             f"a page needs a SELECT of {model.__name__} alone, and this one selects {names}:"
             f" write sa.select({model.__name__}), with a join or a subquery for the rest"
         )
-    mapper: Mapper[Model] = sa.inspect(model)
     if _picks_rows(statement):
         rows = orm.aliased(model, statement.subquery())
         keys = [key.key for key in key_attributes(mapper)]

@@ -107,7 +107,13 @@ class Session(AsyncSession):
         if sync_session.is_shared():
             ending.close()
             raise ConcurrentSessionUse
-        await ending
+        try:
+            await ending
+        finally:
+            # A listener of the project's own may raise after the commit.
+            await self._deliver(sync_session)
+
+    async def _deliver(self, sync_session: SyncSession) -> None:
         due, sync_session.due = sync_session.due, []
         if due:
             # Nothing would commit a transaction that begins by itself in a callback.
