@@ -151,7 +151,7 @@ async def _answer(status: int, detail: str, request: HTTPConnection, error: Exce
     return _problem(status, detail, fields)
 
 
-# What a database refuses, apart from a value that another row has.
+# These are logged with a stack, because the code may have sent the value. A unique violation is not.
 _REFUSALS = (errors.CheckViolation, errors.ForeignKeyViolation, errors.InvalidValue)
 
 

@@ -49,8 +49,8 @@ _ENDED = (
     " use a session of its own"
 )
 
-# Large enough that a round trip does not count, and fewer objects than the 700 after which Python
-# looks for garbage: that would take as long as all the rest.
+# With 500 rows a round trip is negligible. More new objects would start Python's garbage collector,
+# which takes as long as the rest of a chunk.
 CHUNK = 500
 
 

@@ -101,9 +101,9 @@ class Columns:
         )
 
     def onupdates(self, names: Collection[str]) -> Defaults:
-        """Return what makes the columns that a change does not name.
+        """Return the `onupdate` defaults of the columns that are not named.
 
-        SQLAlchemy does it for an UPDATE, but not for an INSERT that finds a row.
+        SQLAlchemy applies them in an UPDATE, but not in the UPDATE part of an upsert.
         """
         given = {self.in_statement[name] for name in names}
         made = ((x, x.onupdate) for x in self.table.columns if x.key not in given)
@@ -111,11 +111,11 @@ class Columns:
 
     @property
     def criteria(self) -> Sequence[sa.ColumnElement[bool]]:
-        """What rows of this class meet, and those of other classes in the table do not."""
+        """Return the condition that tells the rows of this class from others in the table."""
         if not self.mapper.single or self.mapper.polymorphic_on is None:
             return ()
         kinds = [each.polymorphic_identity for each in self.mapper.self_and_descendants]
-        # A statement with an IN takes one row at a time.
+        # SQLAlchemy cannot run a statement with an IN for many rows at once.
         return [sa.or_(*(self.mapper.polymorphic_on == kind for kind in kinds))]
 
     def new(self, names: Collection[str], rows: Iterable[Row]) -> list[Values]:
@@ -148,7 +148,7 @@ class _Context:
 
 
 def called(made: Defaults, row: Values) -> Values:
-    """Return the parameters that an upsert has for what makes columns of a row that it changes."""
+    """Return the values of Python-side `onupdate` defaults, as parameters of an upsert."""
     return {
         parameter(column): default.arg(_Context(row)) if default.is_callable else default.arg
         for column, default in made.items()

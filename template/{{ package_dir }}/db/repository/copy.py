@@ -138,11 +138,15 @@ async def update_chunk(write: BulkWrite, chunk: Sequence[Row]) -> int:
 
 
 async def types_sent(write: BulkWrite, names: Sequence[str], count: int) -> Sent:
-    """Return the columns with their types, if COPY sends so many rows as INSERT does; else nothing.
+    """Return the columns with their types, or nothing if COPY could store other rows than INSERT.
 
-    It does not for a class that shares a table or has several, for a type with an expression of
-    SQL round the value or that is not one of the driver's `COPIED`, for a view, nor for a table with rules,
-    triggers or row security.
+    Nothing is returned for:
+
+    - fewer rows than LEAST, for which COPY is no faster
+    - a class that shares its table with others, or has several tables
+    - a type with a `bind_expression`, which is a part of INSERT
+    - a type outside the driver's COPIED, or another type in the database than in the model
+    - a view, or a table with rules, triggers or row security: COPY ignores or refuses some of them
     """
     columns = [write.columns.by_name[name] for name in names]
     if count < LEAST or not names or write.columns.kind or not write.columns.is_one_table:
@@ -230,9 +234,9 @@ def _values(
 async def _staged(
     write: BulkWrite, groups: Groups, names: Sequence[str], key: Sequence[sa.Column[Any]]
 ) -> AsyncGenerator[sa.Select[Any] | None]:
-    """Copy rows to a temporary table; of those that have the same key the last is selected.
+    """Copy rows to a temporary table, and yield a SELECT of the last row for each key.
 
-    None stands for rows that differ in what they give, or that COPY would not write alike.
+    Yield None if the rows give different columns, or if COPY could store other rows than INSERT.
     """
     given, *others = groups
     made = write.columns.onupdates(given).values()
@@ -249,8 +253,8 @@ async def _staged(
     create = sa.CreateTableAs(empty, name, schema="pg_temp", temporary=True)
     await connection.execute(create)
     await _copy(write, create.table, sent, [block])
-    # Without types, which may read a column in another way than it is stored. The system column
-    # has the order in which the rows came.
+    # The columns have no types here: a type may read a value in another form than the stored one.
+    # The system column `ctid` has the order in which the rows were copied.
     same: list[sa.ColumnElement[Any]] = [sa.column(x.name) for x in key]
     values: list[sa.ColumnElement[Any]] = [sa.column(x.name) for x in columns]
     ordered = sa.select(*values).order_by(*same, sa.column("ctid").desc())

@@ -36,7 +36,7 @@ class GuardedSession(orm.Session):
         call = _current_call()
         if self.is_shared() or (self.closing and call is not self._call):
             raise ConcurrentSessionUse
-        # Without a greenlet nothing is awaited, so no other call can begin meanwhile.
+        # The main greenlet has no parent. A call in it awaits nothing, so no other call can begin.
         if call.parent:
             self._call = call
 

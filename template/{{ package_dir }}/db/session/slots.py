@@ -35,10 +35,11 @@ class Slots(asyncio.Semaphore):
     ) -> tuple[T, ...]:
         """Call the function for all items at the same time, each in a slot; return the results.
 
-        The first error cancels the other calls and is raised. Calls wait without a limit for other
-        calls of the same map: only waiting for somebody else's slot counts as exhaustion.
+        The first error cancels the other calls and is raised. The timeout applies to slots that
+        other calls of map() hold, and not to the items of this call, which wait in its own queue.
         """
         slots = _own_slots.get(self)
+        # All workers take their items from this one iterator: it is the queue.
         remaining = enumerate(items)
 
         async def worker() -> dict[int, T]:
