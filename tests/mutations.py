@@ -2673,4 +2673,11 @@ MUTATIONS = [
         "",
         "tests/db/probes/test_selects.py::test_a_select_of_more_or_less_than_the_model_is_refused",
     ),
+    Mutation(
+        "src/shop/db/engine/engine.py",
+        'if name == "host"}',
+        "}",
+        "tests/db/probes/test_engine.py::test_a_failure_to_connect_names_the_settings_and_no_password",
+        "asyncpg",
+    ),
 ]

@@ -14,6 +14,7 @@ from alembic.util import CommandError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from .engine import create_engine, dialect
+from .errors import Unavailable
 from .models import ExactDecimal, IntegerEnum, UTCDateTime
 from .settings import DatabaseSettings
 
@@ -59,7 +60,13 @@ def run(
     elif connection is not None:
         _migrate({"connection": connection, **options})
     else:
-        asyncio.run(_migrate_alone(chosen, options))
+        try:
+            asyncio.run(_migrate_alone(chosen, options))
+        except (Unavailable, TimeoutError) as error:
+            if not config.cmd_opts:
+                raise
+            # On the command line Alembic prints the message of a CommandError, and no traceback.
+            raise CommandError(str(error)) from error
 
 
 async def _migrate_alone(settings: DatabaseSettings, options: Mapping[str, object]) -> None:

@@ -243,14 +243,16 @@ async def test_a_failure_to_connect_names_the_settings_and_no_password(
     url = fresh_database.settings.url
     if not url.host:
         pytest.skip("there is no network between this database and the tests")
-    settings = db.DatabaseSettings(url=url.set(port=1, password="hidden"), connect_timeout=2)
+    secret = url.set(port=1, password="hidden").update_query_dict({"sslpassword": "secret"})
+    settings = db.DatabaseSettings(url=secret, connect_timeout=2)
     async with db.Database(settings) as database:
-        with pytest.raises(db.Unavailable, match=r"see DATABASE_URL") as raised:
+        with pytest.raises(db.Unavailable, match=r"DATABASE_URL is") as raised:
             async with database.session() as session:
                 await session.scalar(ONE)
         health = await database.ping()
     for told in (str(raised.value), repr(raised.value), str(health), repr(settings)):
         assert "hidden" not in told
+    assert "secret" not in f"{raised.value} {health}"
 
 
 async def test_a_host_that_can_be_no_name_is_told_of(fresh_database: db.Database) -> None:

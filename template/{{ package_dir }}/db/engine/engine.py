@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import re
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -23,6 +24,9 @@ from . import dialect, driver, driver_errors
 logger = logging.getLogger(__name__)
 
 Password = Callable[[], str | Awaitable[str]]
+
+# Whether the text of an error speaks of TLS.
+_ABOUT_TLS = re.compile(r"\b(ssl|tls|certificate)", re.IGNORECASE).search
 
 
 def create_engine(
@@ -128,10 +132,15 @@ class _Listeners:
         try:
             return sa_dialect.connect(*arguments, **options)
         except (OSError, TypeError, UnicodeError, sa_dialect.loaded_dbapi.Error) as error:
-            reason = str(error) or f"no answer within {self._settings.connect_timeout:g} s"
+            # psycopg's messages have several lines.
+            reason = " ".join(str(error).split())
+            reason = reason or f"no answer within {self._settings.connect_timeout:g} s"
+            url, mode = self._settings.url, self._settings.tls_mode
+            # Other parameters may be secrets.
+            url = url.set(query={name: x for name, x in url.query.items() if name == "host"})
+            hint = f", and DATABASE_TLS is {mode}" if _ABOUT_TLS(reason) else ""
             raise errors.Unavailable(
-                f"cannot connect: {reason} (see DATABASE_URL"
-                f" and DATABASE_TLS, which is {self._settings.tls_mode} here)"
+                f"cannot connect: {reason} (DATABASE_URL is {url}{hint})"
             ) from error
 
     def _ping(
