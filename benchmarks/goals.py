@@ -117,8 +117,8 @@ WHY: dict[tuple[str, str], str] = {
         [("insert_many", LAYER), ("delete_many", LAYER), ("update_rows", LAYER)],
         "The layer works in a savepoint of its own, so that a failure leaves the session usable:"
         " two round trips. It checks the names of each row, and returns how many rows there were."
-        " For COPY it also asks the catalog for the table's types, and checks that each value is one that"
-        " the driver's binary form keeps.",
+        " For COPY it also asks the catalog for the table's types, and checks that each value is"
+        " one that the driver's binary form keeps.",
     ),
     ("upsert_many", LAYER): (
         "The layer's rows go through a temporary table made for the call, which keeps of two rows"
