@@ -35,7 +35,7 @@ class Output(BaseModel):
 
 
 class Change(Input):
-    """What is left out stays as it is. No column here may be empty, so null is an error."""
+    """Fields that are left out stay as they are. No column may be empty, so null is an error."""
 
     @field_validator("*")
     @classmethod

@@ -26,7 +26,7 @@ from .models import Marked
 driver, copy = db.engine.driver, db.repository.copy
 
 Row = Mapping[str, object]
-# What a write comes to: the rows as the database shows them, or the type of the error.
+# The result of a write: the rows as the database shows them, or the type of the error.
 Outcome = list[str] | type[Exception]
 
 bounded = settings(

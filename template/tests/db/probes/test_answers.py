@@ -1,4 +1,4 @@
-"""What a client and the log learn of an error, and what a client that behaves badly costs."""
+"""Answers and log entries for errors, and the cost of clients that behave badly."""
 
 import asyncio
 import logging
@@ -349,7 +349,7 @@ async def test_the_log_of_sqlite_does_not_grow_while_a_client_does_not_read(
     assert max(sizes) < 10_000_000, sizes
 
 
-# What a client may send.
+# Values that a client may send.
 
 
 async def test_a_sort_costs_no_more_than_its_columns(fresh_database: db.Database) -> None:

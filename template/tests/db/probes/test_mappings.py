@@ -190,7 +190,7 @@ async def test_rows_are_written_and_read_in_every_mapping(
 ) -> None:
     rows = REPOSITORIES[mapping](session)
     row = await rows.create(name="a")
-    # What the database computed is read without an await.
+    # Computed columns are read without an await.
     assert row.created_at == row.updated_at
     await rows.update(row, name="b")
     assert row.updated_at >= row.created_at

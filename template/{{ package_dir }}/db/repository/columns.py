@@ -138,7 +138,7 @@ class Columns:
 
 @dataclass
 class _Context:
-    """What an `onupdate` function may ask of SQLAlchemy's context: the values of its row."""
+    """The context of an `onupdate` function: it has the values of the row, as SQLAlchemy's does."""
 
     current_parameters: Values
 

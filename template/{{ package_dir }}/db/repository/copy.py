@@ -224,7 +224,7 @@ def _values(
     elif make is not None:
         values = make(len(rows))
     elif kind.should_evaluate_none:
-        # What a row leaves out is NULL: None would be the null of JSON.
+        # A column that a row leaves out is NULL. None would become the null of JSON.
         return values
     process = kind.dialect_impl(dialect).bind_processor(dialect)
     return [process(value) for value in values] if process else values
