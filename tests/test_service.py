@@ -269,9 +269,7 @@ def test_a_server_that_does_not_answer_is_named_by_its_setting(render: Render, d
 
 
 @pytest.mark.parametrize("driver", SERVER_DRIVERS)
-def test_a_migration_of_a_server_that_is_down_ends_in_one_line(
-    render: Render, driver: str
-) -> None:
+def test_a_migration_of_a_server_that_is_down_ends_in_one_line(render: Render, driver: str) -> None:
     project = render(driver=driver)
     url = f"{project.answers['drivername']}://shop:s3cret@127.0.0.1:1/shop"
     said = project.fail("alembic", "upgrade", "head", DATABASE_URL=url).splitlines()
