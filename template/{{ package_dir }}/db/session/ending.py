@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Coroutine
+from contextlib import nullcontext
 from typing import Any
 
 
@@ -25,12 +26,8 @@ class _Ending(asyncio.Task[None]):
 class _Waiter(asyncio.Future[None]):
     """A future whose waiting task is not woken by cancellations, so they cost nothing."""
 
-    cancellation: asyncio.CancelledError | None = None
-
     def cancel(self, msg: Any | None = None) -> bool:
-        """Keep the first cancellation, and go on waiting."""
-        if self.cancellation is None:
-            self.cancellation = asyncio.CancelledError(*() if msg is None else (msg,))
+        """Go on waiting."""
         return True
 
     def wake(self, _: asyncio.Task[None]) -> None:
@@ -44,29 +41,23 @@ async def finish(coroutine: Coroutine[Any, Any, None]) -> None:
     Nobody knows whether an interrupted COMMIT took effect.
     """
     ending = _Ending(coroutine, loop=asyncio.get_running_loop())
+    try:
+        await asyncio.wait([ending])
+    except asyncio.CancelledError as cancellation:
+        await _outlast(ending)
+        failure = ending.exception()
+        outcome = f"with the error {failure!r}" if failure else "without an error"
+        cancellation.add_note(f"The transaction ended first, {outcome}.")
+        # The same class of error: asyncio.timeout does not catch a subclass.
+        raise
+    ending.result()
+
+
+async def _outlast(ending: _Ending) -> None:
+    """Wait for the end, whatever else cancels this task."""
     waiter = _Waiter()
     ending.add_done_callback(waiter.wake)
-    cancellation = await _wait(waiter)
-    if not cancellation:
-        return ending.result()
-    failure = ending.exception()
-    outcome = f"with the error {failure!r}" if failure else "without an error"
-    cancellation.add_note(f"The transaction ended first, {outcome}.")
-    # The same class of error: asyncio.timeout does not catch a subclass.
-    raise cancellation
-
-
-async def _wait(waiter: _Waiter) -> asyncio.CancelledError | None:
-    """Wait, and return the cancellation that arrived meanwhile."""
     anyio: Any = sys.modules.get("anyio")
-    if anyio is None:
-        await waiter
-        return waiter.cancellation
     # Without a shield anyio repeats its cancellation at each turn of the event loop.
-    with anyio.CancelScope(shield=True):
+    with anyio.CancelScope(shield=True) if anyio else nullcontext():
         await waiter
-    try:
-        await anyio.lowlevel.checkpoint_if_cancelled()
-    except asyncio.CancelledError as error:
-        return waiter.cancellation or error
-    return waiter.cancellation
