@@ -153,7 +153,7 @@ async def race(
                     if contestant not in PEERS:
                         raise
                     result.failed[contestant] = type(error).__name__
-                    print(f"{where}, {name}: {contestant} failed: {error}", file=sys.stderr)
+                    print(f"{where}, {name}: {contestant} failed: {error!r}", file=sys.stderr)
             if number >= 0:
                 result.times[contestant].append(took)
     return result
