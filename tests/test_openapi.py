@@ -28,7 +28,7 @@ def test_a_generated_client_decodes_an_answer_of_every_kind(render: Render, tmp_
     paths = ("--path", "openapi.json", "--output-path", "src/client")
     output = project.run("uv", "tool", "run", GENERATOR, "generate", "--meta", "none", *paths)
     assert "warning" not in output.lower() and "unsupported" not in output.lower(), output
-    # What a generated client needs, and a service does not.
+    # A generated client needs these packages. A service does not.
     project.run("uv", "pip", "install", "--quiet", "--target", "src", "attrs")
     project["ask.py"] = (RENDERED / "client.py").read_text("utf-8")
     output = project.run_on_a_database("alembic upgrade head", f"python ask.py {tmp_path}")

@@ -129,7 +129,7 @@ class Natural(Values, Base):
 
 
 class Plain:
-    """What the tables below are to hold, whatever else the database does with it."""
+    """The rows that the tables below must hold, whatever else the database does."""
 
     place: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     words: Mapped[str | None] = mapped_column(sa.String(20))
@@ -249,7 +249,7 @@ class Joined(Shared):
     more: Mapped[str | None] = mapped_column(sa.String(20))
 
 
-# What the database makes of these tables, and what rows give beside the place and the words.
+# The statements that set up these tables, and the values of their rows.
 KEPT: Mapping[type[Any], tuple[Sequence[str], Row]] = {
     Ruled: (
         [
@@ -318,7 +318,7 @@ KEPT: Mapping[type[Any], tuple[Sequence[str], Row]] = {
     Whole: ([], {"more": "x"}),
 }
 
-# What rules and triggers write to.
+# Rules and triggers write to this table.
 LOG = sa.table("copy_log", sa.column("entry"))
 
 MODELS: list[type[Any]] = [Counted, Versioned, Paired, Natural]
