@@ -83,6 +83,12 @@ def hang_up(connection: RawConnection) -> None:
     connection.terminate()
 
 
+def reported(connection: Any, name: str) -> str | None:
+    """Return the value that the server has reported for a parameter; None if it reported none."""
+    value: str | None = getattr(connection.get_settings(), name, None)
+    return value
+
+
 def error_code(error: BaseException) -> str | None:
     """Return the SQLSTATE of an error; None if the error is not from the server."""
     return getattr(error, "sqlstate", None)

@@ -98,7 +98,8 @@ class RawConnection(psycopg.AsyncConnection[TupleRow]):
 
     async def set_read_only(self, value: bool | None) -> None:
         """Set the attribute without yielding to the event loop."""
-        deque(super().set_read_only(value).__await__(), maxlen=0)
+        # SQLAlchemy resets it to False. BEGIN READ WRITE would ignore the server's own default.
+        deque(super().set_read_only(value or None).__await__(), maxlen=0)
 
     async def set_isolation_level(self, value: psycopg.IsolationLevel | None) -> None:
         """Set the attribute without yielding to the event loop."""
@@ -161,6 +162,12 @@ def hang_up(connection: RawConnection) -> None:
     # waiting calls fail.
     with suppress(OSError), socket.socket(fileno=os.dup(connection.pgconn.socket)) as twin:
         twin.shutdown(socket.SHUT_RDWR)
+
+
+def reported(connection: Any, name: str) -> str | None:
+    """Return the value that the server has reported for a parameter; None if it reported none."""
+    value: str | None = connection.info.parameter_status(name)
+    return value
 
 
 def _system_authorities() -> Path:

@@ -137,6 +137,29 @@ def transaction_options(isolation_level: str | None, read_only: bool) -> dict[st
     return {"mysql_transaction": ", ".join(modes)} if modes else {}
 
 
+def only_reads(url: sa.URL) -> sa.ColumnElement[bool]:
+    """Return the expression for "the server refuses writes"."""
+    # MariaDB 12 has names for the values of the first.
+    return sa.literal_column(
+        "CONCAT(@@global.read_only) NOT IN ('0', 'OFF') OR @@global.innodb_read_only", sa.Boolean()
+    )
+
+
+def is_demoted(connection: sa.Connection, error: BaseException) -> bool:
+    """Return whether a write failed because the server itself only reads, as a replica does.
+
+    A unit that asked for reading is refused by any server.
+    """
+    if driver.error_code(error) not in ("1290", "1836"):
+        return False
+    modes = str(connection.get_execution_options().get("mysql_transaction"))
+    if connection.info.get("read_only_default") or modes.endswith("READ ONLY"):
+        return False
+    # 1290 names the option of the server that forbids the statement; there are others.
+    message = driver.diagnostics(error)["message"]
+    return driver.error_code(error) == "1836" or "read-only" in message
+
+
 def is_stale_statement(error: BaseException) -> bool:
     """Return whether a table was altered after the snapshot: the next try takes a new one."""
     return driver.error_code(error) == "1412"

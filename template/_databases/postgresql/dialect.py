@@ -128,12 +128,13 @@ def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
     # Behind a pooler each transaction may have another server connection, so each sets the limits.
     values = _server_settings(settings).items()
     calls = (f"set_config('{name}', '{value}', true)" for name, value in values)
-    statement = f"SELECT {', '.join(calls)}"
+    statement = f"SELECT current_setting('transaction_read_only'), {', '.join(calls)}"
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: sa.Connection) -> None:
         if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-            connection.exec_driver_sql(statement)
+            read_only = connection.exec_driver_sql(statement).scalar()
+            connection.info["only_reads"] = read_only == "on"
 
 
 def _server_settings(settings: DatabaseSettings) -> dict[str, str]:
@@ -168,6 +169,35 @@ def transaction_options(isolation_level: str | None, read_only: bool) -> dict[st
     level = isolation_level or ("REPEATABLE READ" if read_only else None)
     options: dict[str, object] = {"isolation_level": level} if level else {}
     return options | ({"postgresql_readonly": True} if read_only else {})
+
+
+def only_reads(url: sa.URL) -> sa.ColumnElement[bool]:
+    """Return the expression for "the server refuses writes": false if the URL accepts that."""
+    if url.query.get("target_session_attrs", "read-write") in ("read-write", "primary"):
+        return sa.literal_column("current_setting('transaction_read_only') = 'on'", sa.Boolean())
+    return sa.false()
+
+
+def is_demoted(connection: sa.Connection, error: BaseException) -> bool:
+    """Return whether a write failed because the server itself only reads, as a standby does.
+
+    A unit that asked for reading is refused by any server.
+    """
+    if driver.error_code(error) not in READ_ONLY:
+        return False
+    info, options = connection.info, connection.get_execution_options()
+    if info.get("read_only_default") or options.get("postgresql_readonly"):
+        return False
+    # What a pooler reports is as old as its first connection to the server: see attach().
+    if "only_reads" in info:
+        return bool(info["only_reads"])
+    raw = connection.connection.driver_connection
+    return "on" in (driver.reported(raw, name) for name in _READ_ONLY_PARAMETERS)
+
+
+# A server reports them with each change, from PostgreSQL 14 on:
+# https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-ASYNC
+_READ_ONLY_PARAMETERS = ("in_hot_standby", "default_transaction_read_only")
 
 
 def is_stale_statement(error: BaseException) -> bool:
@@ -300,7 +330,9 @@ def _begin(connection: sa.Connection) -> None:
     autocommit = bool(adapted.autocommit)
     adapted.autocommit = True
     try:
-        connection.exec_driver_sql(f"SET default_transaction_read_only = {read_only}")
+        # The server's own default may be on: after a switch-over, or for a role that only reads.
+        value = "on" if read_only else "DEFAULT"
+        connection.exec_driver_sql(f"SET default_transaction_read_only = {value}")
     except BaseException:
         # The connection is still in autocommit: it would commit each statement of the next
         # transaction by itself.

@@ -158,6 +158,16 @@ def transaction_options(isolation_level: str | None, read_only: bool) -> dict[st
     return {"sqlite_begin": "BEGIN", "sqlite_query_only": True} if read_only else {}
 
 
+def only_reads(url: sa.URL) -> sa.ColumnElement[bool]:
+    """Return false: there is no server that could refuse writes."""
+    return sa.false()
+
+
+def is_demoted(connection: sa.Connection, error: BaseException) -> bool:
+    """Return False: there is no server."""
+    return False
+
+
 def is_stale_statement(error: BaseException) -> bool:
     """Return False: SQLite itself prepares a statement again after a table was altered."""
     return False

@@ -280,9 +280,12 @@ class Database:
                 " read: it uses other connections. Call it outside, or use the session that is open"
             )
 
-    async def ping(self, timeout: float = 5) -> Health:
-        """Return whether the database answers within `timeout` seconds. Errors are in the result."""
-        return await health.ping(self.engine, timeout)
+    async def ping(self, timeout: float = 5, *, read_only: bool = False) -> Health:
+        """Return whether the database answers within `timeout` seconds. Errors are in the result.
+
+        A server that refuses writes is such an error, unless `read_only` is True.
+        """
+        return await health.ping(self.engine, timeout, read_only=read_only)
 
     def pool_status(self) -> PoolStatus:
         """Return how many connections are in use, idle, and possible at most."""

@@ -20,7 +20,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .database import Database
-from .engine import dialect, driver
+from .engine import dialect, driver, health
 from .errors import DataLayerError
 from .settings import DatabaseSettings
 from .versions import REQUIREMENTS
@@ -66,12 +66,15 @@ async def check_database(settings: DatabaseSettings, deadline: float) -> Check:
         return Check("database", "failed", f"{place}: {missing}")
     try:
         async with _connect(settings, deadline) as connection:
-            await connection.execute(sa.select(1))
+            only_reads = await connection.scalar(sa.select(dialect.only_reads(settings.url)))
     except (DataLayerError, TimeoutError) as error:
         # The message of libpq has several lines.
         message = " ".join(str(error).split()) or f"no answer within {deadline:.1f} s"
         advice = _advise(error)
         return Check("database", "failed", message, None if advice in message else advice)
+    if only_reads:
+        advice = "name the primary in DATABASE_URL, or wait until a failover has ended"
+        return Check("database", "failed", f"{place}: {health.ONLY_READS}", advice)
     return Check("database", "ok", f"{place}: answers, in {time.perf_counter() - began:.3f} s")
 
 

@@ -209,7 +209,7 @@ async def live() -> dict[str, bool]:
 
 @health.get("/ready", responses={500: PROBLEMS[500], 503: {"model": Health}})
 async def ready(database: AppDatabase, response: Response) -> Health:
-    """Return whether the database answers within 2 s; if not, 503 with the error.
+    """Return whether the database answers within 2 s, and writes; if not, 503 with the error.
 
     Do not expose this to the public: the error may name the server.
     """

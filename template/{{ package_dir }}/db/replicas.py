@@ -111,6 +111,6 @@ class ReplicatedDatabase(Database):
         """Ask a replica until it answers. Units never do this: they must not wait for it."""
         while replica in self._down:
             await asyncio.sleep(_PAUSE)
-            if (await replica.ping()).ok:
+            if (await replica.ping(read_only=True)).ok:
                 logger.info("the replica %s is back", replica.settings.url)
                 del self._down[replica]

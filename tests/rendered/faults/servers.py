@@ -15,6 +15,7 @@ from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .. import databases, db, dialect
+from .ground import Ground
 
 BACKEND = sa.make_url(f"{db.settings.DRIVER}://").get_backend_name()
 
@@ -112,6 +113,37 @@ async def _administered(database: db.Database) -> AsyncGenerator[AsyncConnection
     engine = database.engine.execution_options(**dialect.AUTOCOMMIT)
     async with engine.connect() as connection:
         yield connection
+
+
+_FORBID_WRITES = {
+    "postgresql": (
+        "ALTER SYSTEM SET default_transaction_read_only = {}",
+        "SELECT pg_reload_conf()",
+    ),
+    "mysql": ("SET GLOBAL read_only = {}",),
+}
+
+
+async def forbid_writes(ground: Ground, *, forbidden: bool = True) -> None:
+    """Let the server refuse writes, or accept them, and wait until its sessions know."""
+    async with _administered(ground.witness) as connection:
+        for statement in _FORBID_WRITES[BACKEND]:
+            await connection.exec_driver_sql(statement.format("ON" if forbidden else "OFF"))
+    while (await ground.database.ping()).ok is forbidden:
+        await asyncio.sleep(0.005)
+
+
+async def url_of_a_service(witness: db.Database) -> sa.URL:
+    """Return the URL of a user whom MySQL refuses writes too. Others administer the server."""
+    url = witness.settings.url
+    if BACKEND == "mysql":
+        async with _administered(witness) as connection:
+            for host in ("localhost", "127.0.0.1"):
+                user = f"'service'@'{host}'"
+                await connection.exec_driver_sql(f"CREATE USER IF NOT EXISTS {user}")
+                await connection.exec_driver_sql(f"GRANT ALL ON `{url.database}`.* TO {user}")
+        url = url.set(username="service")
+    return url
 
 
 @asynccontextmanager

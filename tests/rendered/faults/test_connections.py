@@ -9,7 +9,15 @@ from .. import db
 from ..models import Author
 from ..proxy import proxy
 from .ground import Ground, Unit, insert, together
-from .servers import BACKEND, hang_up_on_all, has_server, no_connection_left, restart
+from .servers import (
+    BACKEND,
+    forbid_writes,
+    hang_up_on_all,
+    has_server,
+    no_connection_left,
+    restart,
+    url_of_a_service,
+)
 
 pytestmark = has_server
 
@@ -141,6 +149,29 @@ async def test_server_out_of_connections(ground: Ground) -> None:
         await ground.add(f"{number} again")
 
     await ground.survive(fault, 5)
+
+
+async def test_server_made_read_only(ground: Ground) -> None:
+    url = await url_of_a_service(ground.witness)
+    async with ground.using(url=url) as database:
+
+        async def fault(number: int) -> None:
+            attempts = 0
+
+            async def work(session: AsyncSession) -> None:
+                nonlocal attempts
+                attempts += 1
+                if attempts == 2:
+                    await forbid_writes(ground, forbidden=False)
+                await insert(session, f"{number}")
+
+            await ground.add(f"{number} before")
+            await forbid_writes(ground)
+            await database.run(work)
+            assert attempts == 2
+            ground.expected[f"{number}"] = 0
+
+        await ground.survive(fault, 10)
 
 
 async def test_table_changed_under_prepared_statements(ground: Ground) -> None:

@@ -290,6 +290,20 @@ async def test_an_outage_is_told_and_survived(fresh_database: db.Database, tmp_p
         assert (await client.post("/authors?email=ada")).status_code == 503
 
 
+async def test_a_server_that_only_reads_is_not_ready(fresh_database: db.Database) -> None:
+    if not db.settings.DRIVER.startswith("postgresql"):
+        pytest.skip("only PostgreSQL has such a default for one session")
+    url = fresh_database.settings.url.update_query_dict(
+        {"options": "-c default_transaction_read_only=on"}
+    )
+    settings = fresh_database.settings.model_copy(update={"url": url})
+    async with serve(db.Database(settings)) as client:
+        ready = await client.get("/health/ready")
+        assert ready.status_code == 503
+        assert "the server only reads" in ready.json()["error"]
+        assert (await client.post("/authors?email=ada")).status_code == 503
+
+
 # Streams.
 
 

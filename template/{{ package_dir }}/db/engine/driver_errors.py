@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .. import errors
 from . import dialect, driver
+from .health import ONLY_READS
 
 _VIOLATIONS: dict[str, type[errors.ConstraintViolation]] = {
     **dict.fromkeys(dialect.UNIQUE_VIOLATION, errors.UniqueViolation),
@@ -46,7 +47,9 @@ def attach(engine: AsyncEngine) -> None:
     event.listen(engine.sync_engine, "rollback_savepoint", _rollback_savepoint)
 
 
-def of_driver(error: Exception, table: sa.Table[Any]) -> Exception | None:
+def of_driver(
+    error: Exception, connection: sa.Connection, table: sa.Table[Any]
+) -> Exception | None:
     """Return the layer's error for a driver error that bypassed SQLAlchemy, as in a COPY.
 
     None means that `error` is not a driver error.
@@ -56,6 +59,8 @@ def of_driver(error: Exception, table: sa.Table[Any]) -> Exception | None:
         return kind(kind.problem)
     if isinstance(error, OSError):
         return errors.Unavailable("the connection to the database was lost")
+    if dialect.is_demoted(connection, error):
+        return errors.Unavailable(ONLY_READS)
     if driver.error_code(error) is None:
         return None
     wrapped = exc.DBAPIError(f"COPY {table.fullname}", None, error, hide_parameters=True)
@@ -93,21 +98,23 @@ def _handle_error(context: ExceptionContext) -> BaseException | None:
     original = context.original_exception
     if not isinstance(original, Exception):
         return None
-    error = _translate(context)
+    error, connection = _translate(context), context.connection
     code = driver.error_code(original)
+    demoted = connection is not None and dialect.is_demoted(connection, original)
+    if demoted:
+        error = errors.Unavailable(ONLY_READS)
     lost = context.is_disconnect or isinstance(original, OSError) or code in dialect.DISCONNECTED
     # A driver that fails to roll back, because the connection is busy, leaves the connection in the
     # middle of a transaction. Errors of statements, and of fetching their rows, have a context.
     busy = not (context.statement or context.execution_context or code)
-    context.is_disconnect = lost or busy
+    context.is_disconnect = lost or busy or demoted
     if isinstance(original, TimeoutError) or busy:
         # Drop this connection only. The ping finds out whether the others still work.
         context.invalidate_pool_on_disconnect = False
-    connection = context.connection
     # The connection on which SQLAlchemy first inspects the server has no transaction and no `info`.
     if connection is None or connection.invalidated or not connection.in_transaction():
         return error
-    if context.is_disconnect and connection.info.get(_COMMITTING):
+    if (lost or busy) and connection.info.get(_COMMITTING):
         if not lost and driver.is_refusal(original):
             return errors.ConcurrentSessionUse()
         return errors.CommitOutcomeUnknown(

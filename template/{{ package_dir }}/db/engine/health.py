@@ -10,6 +10,9 @@ from sqlalchemy.pool import Pool, QueuePool
 
 from . import dialect
 
+# What is wrong with a server that answers, and refuses writes.
+ONLY_READS = "the server only reads: it is a standby, or its administrator forbids writes"
+
 
 @dataclass(frozen=True)
 class Health:
@@ -29,12 +32,15 @@ class PoolStatus:
     limit: int | None
 
 
-async def ping(engine: AsyncEngine, timeout: float) -> Health:
-    """Return whether the database answers within `timeout` seconds. Never raises."""
+async def ping(engine: AsyncEngine, timeout: float, *, read_only: bool = False) -> Health:
+    """Return whether the database answers within `timeout` seconds. Never raises.
+
+    A server that refuses writes is an error, unless `read_only` is True.
+    """
     start = time.perf_counter()
     # The task may outlive this call: closing its connection can take longer than the timeout, for
     # example while SQLite waits for a lock.
-    query = asyncio.create_task(_query(engine))
+    query = asyncio.create_task(_query(engine, read_only))
     try:
         await asyncio.wait([query], timeout=timeout)
     finally:
@@ -43,17 +49,17 @@ async def ping(engine: AsyncEngine, timeout: float) -> Health:
     return Health(error is None, time.perf_counter() - start, error)
 
 
-async def _query(engine: AsyncEngine) -> str | None:
+async def _query(engine: AsyncEngine, read_only: bool) -> str | None:
     """Return what is wrong with the database, or None if it answers."""
     if missing := dialect.missing(engine.url):
         return missing
     try:
         async with engine.execution_options(**dialect.AUTOCOMMIT).connect() as connection:
-            await connection.execute(sa.select(1))
+            only_reads = await connection.scalar(sa.select(dialect.only_reads(engine.url)))
     except Exception as error:
         # An error of any class: the source of the password may be down too.
         return str(error)
-    return None
+    return ONLY_READS if only_reads and not read_only else None
 
 
 def pool_status(pool: Pool | None, limit: int) -> PoolStatus:

@@ -24,6 +24,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.schema import DropTable
 
 from ..engine import driver, driver_errors
+from ..errors import Unavailable
 from . import bulk
 from .bulk import BulkWrite, Groups, Rows, by_names, chunks, lists
 from .columns import Columns, Row, has_default
@@ -281,9 +282,13 @@ async def _copy(
     try:
         await driver.copy_rows(connection, schema, table.name, types, records())
     except Exception as error:
-        told = failures[0] if failures else driver_errors.of_driver(error, table)
+        sync = connection.sync_connection
+        assert sync
+        told = failures[0] if failures else driver_errors.of_driver(error, sync, table)
         if told is None:
             raise
+        if isinstance(told, Unavailable):
+            await connection.invalidate(error)
         raise told from error
     if failures:
         raise failures[0]

@@ -202,9 +202,9 @@ class _JoinedDatabase(Database):
             " `await session.connection()` of a session of `database`"
         )
 
-    async def ping(self, timeout: float = 5) -> Health:
+    async def ping(self, timeout: float = 5, *, read_only: bool = False) -> Health:
         """Return whether the database answers, on a connection outside of the test's transaction."""
-        return await ping(self._connection.engine, timeout)
+        return await ping(self._connection.engine, timeout, read_only=read_only)
 
     @asynccontextmanager
     async def transaction(
