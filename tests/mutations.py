@@ -1646,7 +1646,7 @@ MUTATIONS = [
         "src/shop/db/repository/copy.py",
         ".ext(distinct_on(*same))",
         "",
-        "tests/db/probes/test_bulk.py::test_of_two_that_are_the_same_the_later_one_counts",
+        "tests/db/probes/test_bulk.py::test_the_last_of_several_rows_with_the_same_unique_values_wins",
         "asyncpg",
     ),
     Mutation(
@@ -2300,7 +2300,7 @@ MUTATIONS = [
         "src/shop/db/engine/driver.py",
         'raise DataError("COPY", None, error, hide_parameters=True) from error',
         "raise",
-        "tests/db/probes/test_bulk.py::test_a_value_that_does_not_fit_is_told_as_a_flush_tells_it",
+        "tests/db/probes/test_bulk.py::test_a_refused_value_among_many_rows_is_an_invalid_value",
         "asyncpg",
     ),
     Mutation(
@@ -2341,7 +2341,7 @@ MUTATIONS = [
         "src/shop/db/engine/driver.py",
         "except _REFUSALS as error:",
         "except psycopg.DataError as error:",
-        "tests/db/probes/test_bulk.py::test_a_value_that_does_not_fit_is_told_as_a_flush_tells_it",
+        "tests/db/probes/test_bulk.py::test_a_refused_value_among_many_rows_is_an_invalid_value",
         "psycopg",
     ),
     Mutation(

@@ -263,7 +263,7 @@ def upsert(
     # Without a change the row is left as it is.
     values: dict[str, Any] = {name: table.c[name] for name in on}
     if given:
-        values = {**renewed, **{name: insert.inserted[name] for name in given}}
+        values = {name: insert.inserted[name] for name in given} | dict(renewed)
     if criteria:
         values = {name: sa.case((met, x), else_=table.c[name]) for name, x in values.items()}
     # What is set counts for what is set after it: the columns of the criteria come last.

@@ -267,7 +267,7 @@ def upsert(
     }
     if not given:
         return insert.on_conflict_do_nothing(**target)
-    values = {**renewed, **{name: insert.excluded[name] for name in given}}
+    values = {name: insert.excluded[name] for name in given} | dict(renewed)
     where = sa.and_(*criteria) if criteria else None
     return insert.on_conflict_do_update(**target, set_=values, where=where)
 

@@ -134,7 +134,7 @@ async def test_rows_that_come_slowly_are_no_slow_statement(fresh_database: db.Da
                 sleep(0.4)
             yield row
 
-    limits = {"statement_timeout": 1.5, "command_timeout": 2.5}
+    limits = {"statement_timeout": 1.2, "command_timeout": 2.5}
     settings = fresh_database.settings.model_copy(update=limits)
     async with db.Database(settings) as database, database.transaction() as session:
         assert await Samples(session).insert_many(slowly()) == 3_000
@@ -283,11 +283,14 @@ async def test_an_upsert_changes_what_is_given_and_no_more(session: AsyncSession
     assert (b.text, b.served, b.derived) == ("b", 7, "from b")
 
 
-async def test_of_two_that_are_the_same_the_later_one_counts(session: AsyncSession) -> None:
+@pytest.mark.parametrize("count", [100, MANY])
+async def test_the_last_of_several_rows_with_the_same_unique_values_wins(
+    session: AsyncSession, count: int
+) -> None:
     samples = Samples(session)
-    rows = [{"code": "a", "text": f"{number}"} for number in range(100)]
+    rows = [{"code": "a", "text": f"{number}"} for number in range(count)]
     await samples.upsert_many(rows, on=["code"])
-    assert [row.text for row in await samples.find()] == ["99"]
+    assert [row.text for row in await samples.find()] == [f"{count - 1}"]
 
 
 async def test_what_python_makes_for_a_change_is_made_in_bulk_too(session: AsyncSession) -> None:
@@ -762,6 +765,29 @@ async def test_a_value_that_does_not_fit_is_told_as_a_flush_tells_it(
                 async with session.begin_nested():
                     await write
             assert "4111" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "values", [{"document": {"a": b"4111"}}, {"text": "4111\ud800"}], ids=["json", "text"]
+)
+async def test_a_refused_value_among_many_rows_is_an_invalid_value(
+    session: AsyncSession, values: Mapping[str, object]
+) -> None:
+    samples = Samples(session)
+    await samples.insert_many(codes(MANY))
+    keys = [row.id for row in await samples.find(order_by=Sample.code)]
+    rows = [*codes(MANY - 1), {"code": "wrong", "number": 1}]
+    full = [{"document": {}, "text": "", **row} for row in rows]
+    full[-1].update(values)
+    for write in (
+        samples.insert_many({**row, "code": f"new {row['code']}"} for row in full),
+        samples.upsert_many(full, on=["code"]),
+        samples.update_rows({"id": key, **row} for key, row in zip(keys, full, strict=True)),
+    ):
+        with pytest.raises(db.InvalidValue) as raised:
+            await write
+        assert "4111" not in str(raised.value)
+    assert await samples.count(Sample.document.is_(None)) == MANY
 
 
 async def test_a_mistake_of_what_gives_the_rows_is_not_taken_for_a_value(
