@@ -2300,7 +2300,7 @@ MUTATIONS = [
         "src/shop/db/engine/driver.py",
         'raise DataError("COPY", None, error, hide_parameters=True) from error',
         "raise",
-        "tests/db/probes/test_bulk.py::test_a_refused_value_among_many_rows_is_an_invalid_value",
+        "tests/db/probes/test_bulk.py::test_a_refused_value_among_other_rows_is_an_invalid_value",
         "asyncpg",
     ),
     Mutation(
@@ -2311,8 +2311,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/copy.py",
-        "told = failures[0] if failures else",
-        "told =",
+        "    if failures:\n        raise failures[0]",
+        "",
         "tests/db/probes/test_bulk.py::test_a_mistake_of_what_gives_the_rows_is_not_taken_for_a_value",
         "asyncpg",
     ),
@@ -2341,8 +2341,23 @@ MUTATIONS = [
         "src/shop/db/engine/driver.py",
         "except _REFUSALS as error:",
         "except psycopg.DataError as error:",
-        "tests/db/probes/test_bulk.py::test_a_refused_value_among_many_rows_is_an_invalid_value",
+        "tests/db/probes/test_bulk.py::test_a_refused_value_among_other_rows_is_an_invalid_value",
         "psycopg",
+    ),
+    Mutation(
+        "src/shop/db/repository/copy.py",
+        "await connection.exec_driver_sql(str(statement.compile(dialect=connection.dialect)))",
+        "await connection.execute(statement)",
+        "tests/db/probes/test_copy_properties.py::test_other_connections_keep_their_prepared_statements",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/repository/copy.py",
+        "        for chunk in write.checked(for_a_while()):\n",
+        "        for chunk in write.checked(chunks):\n"
+        "            if monotonic() > end:\n                return\n",
+        "tests/db/probes/test_bulk.py::test_rows_that_come_slowly_are_no_slow_statement",
+        "asyncpg",
     ),
     Mutation(
         "src/shop/db/repository/copy.py",

@@ -65,8 +65,9 @@ class OrNothing(TypeDecorator[str]):
         return "nothing" if value is None else value
 
 
-def of_row(context: Parameters) -> str:
-    return f"of {context.get_current_parameters().get('place')}"
+def of_row(context: Parameters | None) -> str:
+    # Without a context it must not be called, although it could be.
+    return f"of {context and context.get_current_parameters().get('place')}"
 
 
 class Values:
@@ -518,3 +519,26 @@ async def test_values_of_other_types_are_as_inserted(
     rows = data.draw(rows_of({name: UNUSUAL[name] | USUAL[name]}, ASKING))
     async with tables.session() as session:
         await both(session, Counted, keyed(Counted, rows))
+
+
+async def test_other_connections_keep_their_prepared_statements(tables: db.Database) -> None:
+    one, prepared = (
+        sa.select(Natural.words).where(Natural.code == "0"),
+        sa.text("""
+        SELECT statement, prepare_time FROM pg_prepared_statements
+        WHERE statement LIKE 'SELECT copy_natural.words %'
+    """),
+    )
+    async with tables.session() as other:
+        # psycopg prepares a statement that it meets for the sixth time.
+        for _ in range(6):
+            await other.execute(one)
+        before = (await other.execute(prepared)).all()
+        async with tables.transaction() as session:
+            rows = keyed(Natural, [{"words": "new", "of_row": "x", "by_sql": "x"}])
+            with by_copy() as copied:
+                await db.Repository[Natural](session).upsert_many(rows, on=["code"])
+            assert copied.called
+        await other.execute(one)
+        assert (await other.execute(prepared)).all() == before
+        assert len(before) == 1

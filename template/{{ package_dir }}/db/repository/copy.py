@@ -21,6 +21,7 @@ from zlib import crc32
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import DropTable
 
 from ..engine import driver, driver_errors
@@ -87,8 +88,14 @@ async def _insert(write: BulkWrite, sent: Sent, chunks: Iterator[list[Row]]) -> 
     columns, others, end = write.columns, list[Groups](), monotonic() + SECONDS
     dialect = (await write.session.connection()).dialect
 
+    def for_a_while() -> Iterator[list[Row]]:
+        for chunk in chunks:
+            yield chunk
+            if monotonic() > end or len(others) * bulk.CHUNK > CHUNK:
+                return
+
     def blocks() -> Iterator[Block]:
-        for chunk in write.checked(chunks):
+        for chunk in write.checked(for_a_while()):
             for names, rows in by_names(chunk, columns.optional).items():
                 fits = names_sent(columns, names) == [*sent]
                 block = _block(columns, sent, names, rows, dialect) if fits else None
@@ -96,8 +103,6 @@ async def _insert(write: BulkWrite, sent: Sent, chunks: Iterator[list[Row]]) -> 
                     yield block
                 else:
                     others.append({names: rows})
-            if monotonic() > end or len(others) * bulk.CHUNK > CHUNK:
-                return
 
     await _copy(write, columns.table, sent, blocks())
     for groups in others:
@@ -252,7 +257,7 @@ async def _staged(
     # asyncpg remembers the types of a table by its name.
     name = f"bulk_{crc32(str(empty.compile(dialect=connection.dialect)).encode()):x}"
     create = sa.CreateTableAs(empty, name, schema="pg_temp", temporary=True)
-    await connection.execute(create)
+    await _define(connection, create)
     await _copy(write, create.table, sent, [block])
     # The columns have no types here: a type may read a value in another form than the stored one.
     # The system column `ctid` has the order in which the rows were copied.
@@ -260,7 +265,16 @@ async def _staged(
     values: list[sa.ColumnElement[Any]] = [sa.column(x.name) for x in columns]
     ordered = sa.select(*values).order_by(*same, sa.column("ctid").desc())
     yield ordered.select_from(create.table).ext(distinct_on(*same))
-    await connection.execute(DropTable(create.table))
+    await _define(connection, DropTable(create.table))
+
+
+async def _define(connection: AsyncConnection, statement: sa.ExecutableDDLElement) -> None:
+    """Create or drop a temporary table.
+
+    SQLAlchemy would take it for a change of the schema, after which asyncpg prepares all statements
+    of all connections again. So it gets the text alone.
+    """
+    await connection.exec_driver_sql(str(statement.compile(dialect=connection.dialect)))
 
 
 async def _copy(
@@ -284,11 +298,11 @@ async def _copy(
     except Exception as error:
         sync = connection.sync_connection
         assert sync
-        told = failures[0] if failures else driver_errors.of_driver(error, sync, table)
-        if told is None:
+        translated = driver_errors.of_driver(error, sync, table)
+        if translated is None:
             raise
-        if isinstance(told, Unavailable):
+        if isinstance(translated, Unavailable):
             await connection.invalidate(error)
-        raise told from error
+        raise translated from error
     if failures:
         raise failures[0]
