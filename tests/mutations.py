@@ -1305,7 +1305,7 @@ MUTATIONS = [
         "src/shop/db/migrate.py",
         '"transactional_ddl": dialect.TRANSACTIONAL_DDL',
         '"transactional_ddl": False',
-        "tests/db/probes/test_migrations.py::test_a_migration_that_fails_leaves_nothing",
+        "tests/db/probes/test_migrations.py::test_a_revision_that_fails_leaves_nothing",
     ),
     Mutation(
         "src/shop/db/migrate.py",
@@ -1338,6 +1338,109 @@ MUTATIONS = [
         "elif connection is not None:",
         "elif False:",
         "tests/db/probes/test_migrations.py::test_a_program_hands_its_own_connection_in",
+    ),
+    *(
+        Mutation(
+            f"src/shop/db/{file}",
+            old,
+            new,
+            f"tests/db/probes/test_migrations.py::test_{test}",
+            driver,
+        )
+        for file, old, new, test, driver in (
+            *(
+                ("migrate.py", old, new, "a_revision_that_waits_for_a_lock_is_tried_again", driver)
+                for old, new, driver in (
+                    (
+                        '"transaction_per_migration": dialect.MIGRATION_LOCK is not None',
+                        '"transaction_per_migration": False',
+                        "asyncpg",
+                    ),
+                    ("self._left or [*plan(*state)]", "[*plan(*state)]", "psycopg"),
+                    (
+                        "await self._connection.rollback()\n        if final",
+                        "if final",
+                        "asyncpg",
+                    ),
+                    (
+                        "            self._connection.info.pop(dialect.COMMITTED, None)\n",
+                        "",
+                        "asyncmy",
+                    ),
+                )
+            ),
+            (
+                "migrate.py",
+                "time.monotonic() > self._began + self._timeout",
+                "False",
+                "a_revision_that_waits_too_long_says_who_holds_the_lock",
+                "asyncpg",
+            ),
+            (
+                "engine/dialect.py",
+                "WHERE db = database()",
+                "WHERE false",
+                "a_revision_that_waits_too_long_says_who_holds_the_lock",
+                "asyncmy",
+            ),
+            *(
+                (
+                    "engine/dialect.py",
+                    "sync.info[COMMITTED] = True",
+                    "pass",
+                    "a_revision_that_has_committed_something_is_not_tried_again",
+                    driver,
+                )
+                for driver in ("asyncpg", "asyncmy")
+            ),
+            (
+                "engine/dialect.py",
+                "settings.migration_timeout if autocommit else settings.lock_timeout",
+                "settings.lock_timeout",
+                "an_autocommit_block_waits_as_long_as_the_migration",
+                "psycopg",
+            ),
+            *(
+                (
+                    "migrate.py",
+                    old,
+                    new,
+                    "a_lost_lock_ends_a_migration_before_its_next_revision",
+                    driver,
+                )
+                for old, new, driver in (
+                    ("self._check_lock()", "pass", "asyncpg"),
+                    ("with suppress(Unavailable):", "with suppress():", "asyncmy"),
+                )
+            ),
+            (
+                "migrate.py",
+                '        config.attributes["settings"] = settings\n',
+                "        pass\n",
+                "an_application_migrates_in_its_event_loop",
+                "aiosqlite",
+            ),
+            (
+                "migrate.py",
+                "elif _in_event_loop():",
+                "elif False:",
+                "a_command_in_an_event_loop_names_the_way",
+                "aiosqlite",
+            ),
+            *(
+                (
+                    "engine/dialect.py",
+                    old,
+                    new,
+                    "a_connection_with_foreign_keys_on_deletes_no_rows_that_refer_to_a_table",
+                    "aiosqlite",
+                )
+                for old, new in (
+                    ('event.listen(connection, "before_cursor_execute", _refuse_drop)', "pass"),
+                    ("_REFERRING, (table, table)).first():", "_REFERRING, (table, table)):"),
+                )
+            ),
+        )
     ),
     Mutation(
         "src/shop/db/repository/repository.py",

@@ -72,6 +72,15 @@ MIGRATION_LOCK: tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]] | None = (
     sa.func.get_lock(_LOCK, 0),
     sa.func.release_lock(_LOCK),
 )
+# In the `info` of a migration's connection: a part of the revision is committed.
+COMMITTED = "committed"
+# The oldest transactions, in words.
+LOCK_HOLDERS = """
+    SELECT concat('connection ', id, ' (', command, ', in a transaction since ', trx_started, ')')
+    FROM information_schema.innodb_trx
+    JOIN information_schema.processlist ON id = trx_mysql_thread_id
+    WHERE db = database() AND id <> connection_id() ORDER BY trx_started LIMIT 3
+"""
 
 
 def locate(url: sa.URL) -> str:
@@ -281,8 +290,17 @@ def takes_many(statement: sa.Insert) -> bool:
     return "%" not in text.partition(" ON DUPLICATE KEY UPDATE ")[2]
 
 
-async def prepare_migration(connection: AsyncConnection, timeout: float) -> None:
-    """Prepare a connection for a migration, before it begins: nothing is needed."""
+async def prepare_migration(connection: AsyncConnection, settings: DatabaseSettings) -> None:
+    """Prepare a connection for a migration, before it begins: note each statement as committed."""
+
+    def note(sync: sa.Connection, *_: object) -> None:
+        sync.info[COMMITTED] = True
+
+    event.listen(connection.sync_connection, "after_cursor_execute", note)
+
+
+def guard_migration(connection: sa.Connection) -> None:
+    """Guard a migration on a connection of the program: nothing is needed."""
 
 
 async def connection_limit(connection: AsyncConnection) -> int | None:

@@ -72,6 +72,15 @@ MIGRATION_LOCK: tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]] | None = (
     sa.func.pg_try_advisory_lock(7_203_114_902),
     sa.func.pg_advisory_unlock(7_203_114_902),
 )
+# In the `info` of a migration's connection: a part of the revision is committed.
+COMMITTED = "committed"
+# The oldest transactions that have locked a table, in words.
+LOCK_HOLDERS = """
+    SELECT format('pid %s (%s since %s)', pid, state, xact_start) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND pid IN
+        (SELECT pid FROM pg_locks WHERE granted AND relation >= 16384)
+    ORDER BY xact_start LIMIT 3
+"""
 
 
 def locate(url: sa.URL) -> str:
@@ -303,8 +312,25 @@ def takes_many(statement: sa.Insert) -> bool:
     return not any(isinstance(part, sa.BindParameter) and part.expanding for part in parts)
 
 
-async def prepare_migration(connection: AsyncConnection, timeout: float) -> None:
-    """Prepare a connection for a migration, before it begins: nothing is needed."""
+async def prepare_migration(connection: AsyncConnection, settings: DatabaseSettings) -> None:
+    """Prepare a connection for a migration, before it begins: limit its waits for locks.
+
+    Others queue behind a waiting ALTER TABLE, so it gives up soon. CREATE INDEX CONCURRENTLY, in an
+    autocommit_block(), blocks nobody, and leaves an invalid index if it gives up.
+    """
+
+    def limit(sync: sa.Connection) -> None:
+        autocommit = sync.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+        seconds = settings.migration_timeout if autocommit else settings.lock_timeout
+        sync.exec_driver_sql(f"SET lock_timeout = {seconds * 1000:.0f}")
+        if autocommit:
+            sync.info[COMMITTED] = True
+
+    event.listen(connection.sync_connection, "begin", limit)
+
+
+def guard_migration(connection: sa.Connection) -> None:
+    """Guard a migration on a connection of the program: nothing is needed."""
 
 
 async def connection_limit(connection: AsyncConnection) -> int | None:

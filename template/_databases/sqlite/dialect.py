@@ -76,6 +76,15 @@ TRANSACTIONAL_DDL = True
 RENDER_AS_BATCH = True
 # The migration's transaction is its lock: see prepare_migration.
 MIGRATION_LOCK: tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]] | None = None
+# In the `info` of a migration's connection: a part of the revision is committed.
+COMMITTED = "committed"
+# SQLite does not tell who holds a lock.
+LOCK_HOLDERS = "SELECT 'another process'"
+# Other tables with a foreign key to a table: also the copy that a batch makes of it.
+_REFERRING = """
+    SELECT 1 FROM sqlite_master, pragma_foreign_key_list(sqlite_master.name) AS key
+    WHERE key."table" = ? COLLATE NOCASE AND sqlite_master.name <> ? COLLATE NOCASE
+"""
 
 
 # What the reader of an error can do, by the beginning of its name.
@@ -278,19 +287,25 @@ def takes_many(statement: sa.Insert) -> bool:
     return not any(isinstance(part, sa.BindParameter) and part.expanding for part in parts)
 
 
-async def prepare_migration(connection: AsyncConnection, timeout: float) -> None:
-    """Prepare a connection for a migration, before it begins. `timeout` is in seconds.
+async def prepare_migration(connection: AsyncConnection, settings: DatabaseSettings) -> None:
+    """Prepare a connection for a migration, before it begins.
 
     BEGIN IMMEDIATE is the lock: a second process waits for it. Foreign keys are off, because
     rebuilding a table drops the old table, and would delete the rows that refer to it. They are
     checked before the commit. https://www.sqlite.org/lang_altertable.html#otheralter
     """
     await connection.execution_options(sqlite_begin=None)
-    await connection.exec_driver_sql(f"PRAGMA busy_timeout = {timeout * 1000:.0f}")
+    timeout = settings.migration_timeout * 1000
+    await connection.exec_driver_sql(f"PRAGMA busy_timeout = {timeout:.0f}")
     await connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
     await connection.rollback()
     await connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
     event.listen(connection.sync_connection, "commit", _check_foreign_keys)
+
+
+def guard_migration(connection: sa.Connection) -> None:
+    """Guard a migration on a connection of the program: no row that refers to a table may go."""
+    event.listen(connection, "before_cursor_execute", _refuse_drop)
 
 
 async def connection_limit(connection: AsyncConnection) -> int | None:
@@ -364,6 +379,19 @@ async def _abandon(connection: driver.RawConnection, rollback: asyncio.Task[None
             await connection.interrupt()
     # The rollback fails if the connection is already closed.
     await asyncio.gather(rollback, return_exceptions=True)
+
+
+def _refuse_drop(connection: sa.Connection, cursor: object, statement: str, *_: object) -> None:
+    drop = re.match(r"\s*DROP TABLE (?:IF EXISTS )?(.+)", statement, re.IGNORECASE)
+    # Inside a transaction the pragma could not be changed.
+    if drop and connection.exec_driver_sql("PRAGMA foreign_keys").scalar():
+        table = drop[1].rpartition(".")[2].strip('" ;')
+        if connection.exec_driver_sql(_REFERRING, (table, table)).first():
+            raise ValueError(
+                f"dropping {table} would delete the rows that refer to it, because foreign keys are"
+                " on: migrate with `await migrate.upgrade(...)`, or hand in a connection on which"
+                " PRAGMA foreign_keys = OFF was executed before its transaction began"
+            )
 
 
 def _check_foreign_keys(connection: sa.Connection) -> None:

@@ -1,22 +1,54 @@
 """Migrations: Alembic on the async engine, one process at a time. migrations/env.py calls `run`."""
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from logging.config import fileConfig
 from typing import Literal
 
 import sqlalchemy as sa
-from alembic import context, op
+from alembic import command, context, op
 from alembic.autogenerate.api import AutogenContext
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from .engine import create_engine, dialect
-from .errors import Unavailable
+from .errors import LockTimeout, Unavailable
 from .models import ExactDecimal, IntegerEnum, UTCDateTime
 from .settings import DatabaseSettings
+
+logger = logging.getLogger(__name__)
+
+Plan = Callable[..., Iterable[RevisionStep]]
+
+
+async def upgrade(
+    config: Config | str = "alembic.ini",
+    revision: str = "head",
+    *,
+    settings: DatabaseSettings | None = None,
+) -> None:
+    """Run `alembic upgrade` inside an event loop, for example in the lifespan of an application.
+
+    Any number of processes may call it at once: one migrates, and the others wait for it. Within a
+    process it is called once at a time, because Alembic has one context. It runs in a thread, since
+    env.py starts an event loop. If it is cancelled, the thread continues.
+
+    Raises:
+        Unavailable: The database does not answer, or the lock of migrations was lost.
+        LockTimeout: Another transaction holds a lock for longer than DATABASE_MIGRATION_TIMEOUT.
+        TimeoutError: Another process migrates for longer than that.
+    """
+    config = config if isinstance(config, Config) else Config(config)
+    if settings:
+        config.attributes["settings"] = settings
+    await asyncio.to_thread(command.upgrade, config, revision)
 
 
 def run(
@@ -29,17 +61,19 @@ def run(
 
     A program that calls Alembic can put `settings` into `config.attributes`, which then win. It
     can also put a `connection` there: a sqlalchemy.Connection, inside run_sync, which the program
-    commits itself.
+    commits itself. The program then also sees to it that no other process migrates.
 
     Args:
         metadata: The tables that migrations are compared with.
         settings: The database; without them, that of DATABASE_URL.
-        **configure: Arguments of
+        **configure: Arguments, other than `transaction_per_migration`, of
             https://alembic.sqlalchemy.org/en/latest/api/runtime.html#alembic.runtime.environment.EnvironmentContext.configure
 
     Raises:
-        TimeoutError: Another process migrates for longer than DATABASE_MIGRATION_TIMEOUT.
-        CommandError: There is a pooler, but no DATABASE_MIGRATION_URL for the server itself.
+        LockTimeout: Another transaction holds a lock for longer than DATABASE_MIGRATION_TIMEOUT.
+        TimeoutError: Another process migrates for longer than that.
+        CommandError: There is a pooler, but no DATABASE_MIGRATION_URL for the server itself; or an
+            event loop runs, and there is no `connection`.
     """
     config = context.config
     if config.cmd_opts and config.config_file_name and config.file_config.has_section("loggers"):
@@ -52,30 +86,96 @@ def run(
         "render_as_batch": dialect.RENDER_AS_BATCH,
         "render_item": _render_item,
         **configure,
+        # A revision that waits for a lock is tried again. SQLite's lock is the one transaction.
+        "transaction_per_migration": dialect.MIGRATION_LOCK is not None,
     }
     if context.is_offline_mode():
         # The driver's own parameter style would double each % in the script.
         named = {"paramstyle": "named"}
-        _migrate({"url": chosen.url, "literal_binds": True, "dialect_opts": named, **options})
+        _migrate(None, {"url": chosen.url, "literal_binds": True, "dialect_opts": named, **options})
     elif connection is not None:
-        _migrate({"connection": connection, **options})
+        dialect.guard_migration(connection)
+        _migrate(connection, options)
+    elif _in_event_loop():
+        raise CommandError(
+            "an event loop runs, and Alembic's commands are synchronous: write"
+            f" `await {__name__}.upgrade(config)`"
+        )
     else:
         try:
-            asyncio.run(_migrate_alone(chosen, options))
-        except (Unavailable, TimeoutError) as error:
+            asyncio.run(_migrate_alone(_direct(chosen), options))
+        except (LockTimeout, Unavailable, TimeoutError) as error:
             if not config.cmd_opts:
                 raise
             # On the command line Alembic prints the message of a CommandError, and no traceback.
             raise CommandError(str(error)) from error
 
 
+def _in_event_loop() -> bool:
+    with suppress(RuntimeError):
+        return bool(asyncio.get_running_loop())
+    return False
+
+
 async def _migrate_alone(settings: DatabaseSettings, options: Mapping[str, object]) -> None:
-    engine = create_engine(_direct(settings))
+    engine, timeout = create_engine(settings), settings.migration_timeout
     try:
-        async with connection_alone(engine, settings.migration_timeout) as connection:
-            await connection.run_sync(lambda sync: _migrate({"connection": sync, **options}))
+        async with migration_lock(engine, timeout) as check_lock, engine.connect() as connection:
+            await dialect.prepare_migration(connection, settings)
+            steps = _Steps(connection, check_lock, timeout)
+            while True:
+                try:
+                    return await connection.run_sync(_migrate, options, steps)
+                except LockTimeout as error:
+                    await steps.wait(error)
     finally:
         await engine.dispose()
+
+
+class _Steps:
+    """The revisions of a command, each once: when the command runs again, those that are left."""
+
+    def __init__(
+        self, connection: AsyncConnection, check_lock: Callable[[], object], timeout: float
+    ) -> None:
+        self._connection, self._check_lock, self._timeout = connection, check_lock, timeout
+        self._left: list[RevisionStep] = []
+        self._began = time.monotonic()
+
+    def attach(self, migration: MigrationContext) -> None:
+        """Let Alembic ask for the revisions here, one after the other."""
+        # PRIVATE: alembic MigrationContext._migrations_fn: nothing else runs before each revision
+        plan: Plan = vars(migration)["_migrations_fn"]
+        vars(migration)["_migrations_fn"] = partial(self._run, plan)
+
+    def _run(self, plan: Plan, *state: object) -> Iterator[RevisionStep]:
+        self._left = self._left or [*plan(*state)]
+        while self._left:
+            try:
+                self._check_lock()
+            except Unavailable as error:
+                raise Unavailable(f"{self._left[0]} was not started: the lock was lost") from error
+            self._connection.info.pop(dialect.COMMITTED, None)
+            yield self._left[0]
+            del self._left[0]
+            self._began = time.monotonic()
+
+    async def wait(self, error: LockTimeout) -> None:
+        """Wait until a revision can be tried again. Raise LockTimeout if it cannot."""
+        final = not self._left or dialect.COMMITTED in self._connection.info
+        message = f"{self._left[0] if self._left else 'the command'} waits for a lock"
+        await self._connection.rollback()
+        # MySQL shows the holders only to a user with the privilege PROCESS.
+        with suppress(DBAPIError):
+            holders = await self._connection.scalars(sa.text(dialect.LOCK_HOLDERS))
+            message += f" that one of these may hold: {', '.join(holders)}"
+        # Alembic does not commit a transaction that began before its own.
+        await self._connection.rollback()
+        if final or time.monotonic() > self._began + self._timeout:
+            raise LockTimeout(f"{message}: end that transaction, and migrate again") from error
+        logger.warning("%s: trying again", message)
+        # Those who waited behind the revision go on meanwhile.
+        await asyncio.sleep(0.5)
 
 
 def set_enum_values(
@@ -106,28 +206,37 @@ def set_enum_values(
 
 
 @asynccontextmanager
-async def connection_alone(engine: AsyncEngine, timeout: float) -> AsyncGenerator[AsyncConnection]:
-    """Yield a connection for a migration, while no other process migrates.
+async def migration_lock(
+    engine: AsyncEngine, timeout: float
+) -> AsyncGenerator[Callable[[], object]]:
+    """Let no other process migrate during the block. SQLite's transaction is a lock by itself.
+
+    It yields a function that raises Unavailable, within run_sync, if the lock was lost.
 
     Raises:
         TimeoutError: Another process has been migrating for `timeout` seconds.
     """
-    async with AsyncExitStack() as stack:
-        if dialect.MIGRATION_LOCK is not None:
-            take, release = map(sa.select, dialect.MIGRATION_LOCK)
-            # The lock has a connection of its own, in autocommit, because CREATE INDEX CONCURRENTLY
-            # waits for all transactions. It is polled, because waiting statements have a timeout.
-            side = await stack.enter_async_context(engine.connect())
-            await side.execution_options(**dialect.AUTOCOMMIT)
-            deadline = time.monotonic() + timeout
-            while not await side.scalar(take):
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"another process has been migrating for {timeout:.0f} s")
-                await asyncio.sleep(0.1)
-            stack.push_async_callback(side.scalar, release)
-        connection = await stack.enter_async_context(engine.connect())
-        await dialect.prepare_migration(connection, timeout)
-        yield connection
+    if dialect.MIGRATION_LOCK is None:
+        yield lambda: None
+        return
+    take, release = map(sa.select, dialect.MIGRATION_LOCK)
+    # The lock has a connection of its own, in autocommit, because CREATE INDEX CONCURRENTLY waits
+    # for all transactions. It is polled, because waiting statements have a timeout.
+    async with engine.connect() as side:
+        assert side.sync_connection
+        await side.execution_options(**dialect.AUTOCOMMIT)
+        deadline = time.monotonic() + timeout
+        while not await side.scalar(take):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"another process has been migrating for {timeout:.0f} s")
+            await asyncio.sleep(0.1)
+        try:
+            yield partial(side.sync_connection.scalar, sa.select(1))
+        finally:
+            # A lost connection has lost the lock too.
+            with suppress(Unavailable):
+                if not side.invalidated:
+                    await side.scalar(release)
 
 
 def _direct(settings: DatabaseSettings) -> DatabaseSettings:
@@ -150,10 +259,14 @@ def _direct(settings: DatabaseSettings) -> DatabaseSettings:
     return settings.model_copy(update=update)
 
 
-def _migrate(options: Mapping[str, object]) -> None:
+def _migrate(
+    connection: sa.Connection | None, options: Mapping[str, object], steps: _Steps | None = None
+) -> None:
     # Alembic itself checks the types of these arguments.
     configure: Callable[..., None] = context.configure
-    configure(**options)
+    configure(connection, **options)
+    if steps:
+        steps.attach(context.get_context())
     with context.begin_transaction():
         context.run_migrations()
 

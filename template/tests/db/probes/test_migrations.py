@@ -3,7 +3,8 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from io import StringIO
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest_asyncio
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -78,8 +80,7 @@ def revise(config: Config, revision: str, upgrade: str) -> None:
 
 
 async def upgrade(config: Config) -> None:
-    # In a thread, since env.py runs an event loop of its own.
-    await asyncio.to_thread(command.upgrade, config, "head")
+    await migrate.upgrade(config)
 
 
 async def tables(settings: db.DatabaseSettings) -> set[str]:
@@ -114,7 +115,7 @@ async def test_processes_that_start_at_once_take_turns(
     assert await tables(settings) == {"parents", "children"}
 
 
-async def test_a_migration_that_fails_leaves_nothing(
+async def test_a_revision_that_fails_leaves_nothing(
     config: Config, settings: db.DatabaseSettings
 ) -> None:
     if not dialect.TRANSACTIONAL_DDL:
@@ -122,7 +123,9 @@ async def test_a_migration_that_fails_leaves_nothing(
     revise(config, "2", 'op.drop_table("children"); op.execute("SELECT nothing FROM nowhere")')
     with pytest.raises(DBAPIError):
         await upgrade(config)
-    assert await tables(settings) == set()
+    # On SQLite the lock is one transaction for all revisions.
+    left = {"parents", "children"} if dialect.MIGRATION_LOCK else set[str]()
+    assert await tables(settings) == left
 
 
 async def test_a_table_that_is_changed_keeps_the_rows_that_refer_to_it(
@@ -149,14 +152,162 @@ async def test_a_migration_waits_for_another_and_not_for_ever(
 ) -> None:
     config.attributes["settings"] = settings.model_copy(update={"migration_timeout": 0.2})
     engine = db.create_engine(settings)
-    async with (
-        migrate.connection_alone(engine, 1) as connection,
-        connection.begin(),
-    ):
+    # SQLite's lock is the transaction.
+    async with migrate.migration_lock(engine, 1), engine.begin():
         with pytest.raises((TimeoutError, db.LockTimeout)):
             await upgrade(config)
     await engine.dispose()
     assert await tables(settings) == set()
+
+
+@asynccontextmanager
+async def reader(settings: db.DatabaseSettings, seconds: float) -> AsyncGenerator[None]:
+    """Keep the lock of a transaction that has read `parents`, for some seconds."""
+    if not dialect.MIGRATION_LOCK:
+        pytest.skip("a migration of this database takes its one lock first")
+
+    async def read() -> None:
+        async with (
+            db.Database(settings) as database,
+            # A snapshot, for which CREATE INDEX CONCURRENTLY waits.
+            database.transaction(read_only=True) as session,
+        ):
+            await session.execute(sa.text("SELECT count(*) FROM parents"))
+            began.set()
+            await asyncio.sleep(seconds)
+
+    began = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        reading = tasks.create_task(read())
+        await began.wait()
+        yield
+        reading.cancel()
+
+
+ALTER = 'op.add_column("parents", sa.Column("{}", sa.Integer()))'
+
+
+def impatient(config: Config, settings: db.DatabaseSettings, timeout: float = 30) -> None:
+    """Have a migration wait for the shortest time that every database accepts."""
+    limits = {"lock_timeout": 1, "migration_timeout": timeout}
+    config.attributes["settings"] = settings.model_copy(update=limits)
+
+
+async def revision_of(settings: db.DatabaseSettings) -> str | None:
+    async with db.Database(settings) as database, database.reader() as session:
+        revision: str | None = await session.scalar(sa.text("SELECT * FROM alembic_version"))
+    return revision
+
+
+@pytest.mark.parametrize("options", ["", ", transaction_per_migration=False"])
+async def test_a_revision_that_waits_for_a_lock_is_tried_again(
+    config: Config, settings: db.DatabaseSettings, caplog: pytest.LogCaptureFixture, options: str
+) -> None:
+    assert config.config_file_name
+    env = Path(config.config_file_name).parent / "env.py"
+    env.write_text(ENVIRONMENT.replace("(metadata)", f"(metadata{options})"))
+    await upgrade(config)
+    revise(config, "2", 'op.create_table("others", sa.Column("id", sa.Integer()))')
+    revise(config, "3", ALTER.format("number"))
+    revise(config, "4", 'op.drop_table("others")')
+    impatient(config, settings)
+    async with reader(settings, 1.5):
+        # The steps of a command are counted once.
+        await migrate.upgrade(config, "+2")
+    assert await revision_of(settings) == "3"
+    assert await tables(settings) == {"parents", "children", "others"}
+    (warning,) = (x.getMessage() for x in caplog.records if x.name == migrate.__name__)
+    assert "upgrade 2 -> 3 waits for a lock that one of these may hold: " in warning
+    assert "idle in transaction" in warning or "in a transaction since" in warning
+
+
+async def test_a_revision_that_waits_too_long_says_who_holds_the_lock(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    await upgrade(config)
+    revise(config, "2", ALTER.format("number"))
+    impatient(config, settings, 0.1)
+    async with reader(settings, 8):
+        with pytest.raises(db.LockTimeout, match=r"may hold: \w+ \d+ .*: end that transaction"):
+            await upgrade(config)
+    assert await revision_of(settings) == "1"
+
+
+async def test_a_revision_that_has_committed_something_is_not_tried_again(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    await upgrade(config)
+    commit = 'with op.get_context().autocommit_block():\n        op.execute("SELECT 1")\n    '
+    revise(config, "2", commit + ALTER.format("number"))
+    impatient(config, settings)
+    async with reader(settings, 1.5):
+        with pytest.raises(db.LockTimeout):
+            await upgrade(config)
+    assert await revision_of(settings) == "1"
+
+
+async def test_an_autocommit_block_waits_as_long_as_the_migration(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    await upgrade(config)
+    concurrently = "postgresql_concurrently=True"
+    revise(
+        config,
+        "2",
+        "with op.get_context().autocommit_block():\n"
+        f'        op.create_index("ix_parents_name", "parents", ["name"], {concurrently})',
+    )
+    impatient(config, settings)
+    if settings.url.get_backend_name() == "mysql":
+        pytest.skip("MySQL has no statement that waits for longer")
+    async with reader(settings, 2.5):
+        await upgrade(config)
+    assert await revision_of(settings) == "2"
+
+
+OTHERS = {
+    "postgresql": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    "mysql": "SELECT concat('KILL ', id) FROM information_schema.processlist"
+    " WHERE db = database() AND id <> connection_id()",
+}
+LOSE_LOCK = """
+    for command in op.get_bind().scalars(sa.text({others!r})).all():
+        if command is not True:
+            op.execute(command)
+"""
+
+
+@pytest.mark.parametrize("last", [False, True])
+async def test_a_lost_lock_ends_a_migration_before_its_next_revision(
+    config: Config, settings: db.DatabaseSettings, last: bool
+) -> None:
+    if not dialect.MIGRATION_LOCK:
+        pytest.skip("the lock of this database is the migration's own transaction")
+    await upgrade(config)
+    # The lock's connection is the only other one.
+    revise(config, "2", LOSE_LOCK.format(others=OTHERS[settings.url.get_backend_name()]))
+    if last:
+        await upgrade(config)
+    else:
+        revise(config, "3", ALTER.format("number"))
+        with pytest.raises(db.Unavailable, match="upgrade 2 -> 3 was not started"):
+            await upgrade(config)
+    assert await revision_of(settings) == "2"
+
+
+async def test_an_application_migrates_in_its_event_loop(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    del config.attributes["settings"]
+    await migrate.upgrade(config, settings=settings)
+    assert await tables(settings) == {"parents", "children"}
+    await migrate.upgrade(str(config.config_file_name), "1", settings=settings)
+
+
+async def test_a_command_in_an_event_loop_names_the_way(config: Config) -> None:
+    with pytest.raises(CommandError, match=r"write `await .*\.db\.migrate\.upgrade\(config\)`"):
+        command.upgrade(config, "head")
 
 
 async def test_no_database_but_that_of_the_tests_is_migrated_for_them(
@@ -227,6 +378,36 @@ async def test_a_program_hands_its_own_connection_in(
     async with db.Database(settings) as database, database.engine.begin() as connection:
         await connection.run_sync(hand_in)
     assert await tables(settings) == {"parents", "children"}
+
+
+async def test_a_connection_with_foreign_keys_on_deletes_no_rows_that_refer_to_a_table(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    if settings.url.get_backend_name() != "sqlite":
+        pytest.skip("this database changes a table without a copy of it")
+
+    def hand_in(connection: sa.Connection, work: Callable[[Config, str], None], to: str) -> None:
+        config.attributes["connection"] = connection
+        work(config, to)
+
+    async with db.Database(settings) as database:
+        async with database.engine.begin() as connection:
+            await connection.run_sync(hand_in, command.upgrade, "1")
+        async with database.transaction() as session:
+            await session.execute(sa.text("INSERT INTO parents (id, name) VALUES (1, 'a')"))
+            await session.execute(sa.text("INSERT INTO children (id, parent_id) VALUES (1, 1)"))
+        longer = 'batch.alter_column("name", existing_type=sa.String(20), type_=sa.String(99))'
+        revise(config, "2", f'with op.batch_alter_table("parents") as batch:\n        {longer}')
+        with pytest.raises(ValueError, match="dropping parents would delete the rows that refer"):
+            async with database.engine.begin() as connection:
+                await connection.run_sync(hand_in, command.upgrade, "2")
+        async with database.reader() as session:
+            assert await session.scalar(sa.text("SELECT count(*) FROM children")) == 1
+        # Nothing refers to this table, and the program may go on.
+        revise(config, "2", 'op.drop_table("children")')
+        async with database.engine.begin() as connection:
+            await connection.run_sync(hand_in, command.upgrade, "2")
+            await connection.execute(sa.text("DROP TABLE parents"))
 
 
 async def test_a_script_says_what_a_migration_would_do(config: Config) -> None:

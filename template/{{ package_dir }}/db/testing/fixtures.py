@@ -19,11 +19,11 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 import sqlalchemy as sa
-from alembic import command
 from alembic.config import Config
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
+from .. import migrate
 from ..database import BindContext, Database
 from ..engine import Health
 from ..engine.health import ping
@@ -134,12 +134,10 @@ async def migrate_to_head(
                 pytrace=False,
             )
 
-    config.attributes["settings"] = settings
     # An env.py that ignores the settings could migrate the database of DATABASE_URL.
     event.listen(sa.Engine, "before_cursor_execute", refuse)
     try:
-        # In a thread, because env.py runs its own event loop.
-        await asyncio.to_thread(command.upgrade, config, "head")
+        await migrate.upgrade(config, settings=settings)
     finally:
         event.remove(sa.Engine, "before_cursor_execute", refuse)
 
