@@ -1422,6 +1422,20 @@ MUTATIONS = [
             ),
             (
                 "migrate.py",
+                "except (LockTimeout, Unavailable, TimeoutError) as error:",
+                "except Unavailable as error:",
+                "a_migration_that_another_process_delays_ends_in_two_lines",
+                "asyncpg",
+            ),
+            (
+                "migrate.py",
+                "except (LockTimeout, Unavailable, TimeoutError) as error:",
+                "except TimeoutError as error:",
+                "a_migration_of_a_missing_database_ends_in_two_lines",
+                "asyncmy",
+            ),
+            (
+                "migrate.py",
                 "elif _in_event_loop():",
                 "elif False:",
                 "a_command_in_an_event_loop_names_the_way",

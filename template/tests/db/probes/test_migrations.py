@@ -89,30 +89,65 @@ async def tables(settings: db.DatabaseSettings) -> set[str]:
     return {*names} - {"alembic_version"}
 
 
+async def alembic(config: Config, url: sa.URL, **settings: str) -> tuple[int | None, list[str]]:
+    """Run `alembic upgrade head`. Return its exit status, and its lines."""
+    assert config.config_file_name
+    text = url.render_as_string(hide_password=False)
+    environment = {name: x for name, x in os.environ.items() if not name.startswith("DATABASE_")}
+    environment |= {"DATABASE_URL": text, "DATABASE_MIGRATION_URL": text, **settings}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "alembic", "-c", str(config.config_file_name), "upgrade", "head"),
+        env=environment,
+        # Where no .env says otherwise.
+        cwd=Path(config.config_file_name).parent,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode, output.decode().splitlines()
+
+
 async def test_processes_that_start_at_once_take_turns(
     config: Config, settings: db.DatabaseSettings
 ) -> None:
-    assert config.config_file_name
-    url = settings.url.render_as_string(hide_password=False)
-    environment = {name: x for name, x in os.environ.items() if not name.startswith("DATABASE_")}
-    environment |= {"DATABASE_URL": url, "DATABASE_MIGRATION_URL": url}
-    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
-    started = [
-        await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "alembic", "-c", str(config.config_file_name), "upgrade", "head"),
-            env=environment,
-            # Where no .env says otherwise.
-            cwd=Path(config.config_file_name).parent,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        for _ in range(4)
-    ]
-    outputs = await asyncio.gather(*(process.communicate() for process in started))
-    failed = [process.returncode for process in started if process.returncode]
-    assert not failed, outputs
+    outputs = await asyncio.gather(*(alembic(config, settings.url) for _ in range(4)))
+    assert [lines for status, lines in outputs if status] == []
     assert await tables(settings) == {"parents", "children"}
+
+
+async def test_a_migration_that_another_process_delays_ends_in_two_lines(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    engine = db.create_engine(settings)
+    # SQLite's lock is the transaction.
+    async with migrate.migration_lock(engine, 1), engine.begin():
+        status, lines = await alembic(config, settings.url, DATABASE_MIGRATION_TIMEOUT="0.2")
+    await engine.dispose()
+    assert status and len(lines) <= 2
+    assert "FAILED: another process has" in lines[-1] or "may hold: another process" in lines[-1]
+
+
+async def test_a_migration_of_a_missing_database_ends_in_two_lines(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    if settings.url.get_backend_name() == "sqlite":
+        pytest.skip("a file is made")
+    status, lines = await alembic(config, settings.url.set(database="nowhere"))
+    assert status and len(lines) <= 2
+    assert lines[-1].startswith("FAILED: cannot connect: ") and "nowhere" in lines[-1]
+
+
+async def test_a_path_may_hold_a_percent_sign(
+    config: Config, settings: db.DatabaseSettings, tmp_path: Path
+) -> None:
+    if settings.url.get_backend_name() != "sqlite":
+        pytest.skip("this database is no file")
+    url = settings.url.set(database=f"{tmp_path}/50% off/%41.db")
+    status, lines = await alembic(config, url)
+    assert status == 0, lines
+    assert (tmp_path / "50% off/%41.db").is_file()
 
 
 async def test_a_revision_that_fails_leaves_nothing(
