@@ -1188,7 +1188,7 @@ MUTATIONS = [
         "tests/db/probes/test_main.py::test_a_file_that_is_not_there_is_not_waited_for",
     ),
     Mutation(
-        "src/shop/db/repository/columns.py",
+        "src/shop/db/repository/keys.py",
         "loaded = [x for x in attributes if x.deferred and x.key not in unloaded]",
         "loaded = [x for x in attributes if x is None]",
         "tests/db/probes/test_bulk.py::test_a_deferred_column_in_hand_follows",
@@ -2282,7 +2282,7 @@ MUTATIONS = [
         "tests/db/probes/test_bulk.py::test_a_repository_whose_statement_is_no_mere_where_changes_no_rows_by_it",
     ),
     Mutation(
-        "src/shop/db/repository/columns.py",
+        "src/shop/db/repository/keys.py",
         "        session.expire(row, attributes.keys())\n",
         "        pass\n",
         "tests/db/probes/test_bulk.py::test_a_row_in_hand_holds_what_the_database_does",
@@ -2319,7 +2319,7 @@ MUTATIONS = [
         "tests/db/probes/test_bulk.py::test_a_row_that_is_no_mapping_is_refused_without_its_values",
     ),
     Mutation(
-        "src/shop/db/repository/columns.py",
+        "src/shop/db/repository/keys.py",
         "if not issubclass(kind, allowed):",
         "if kind is None:",
         "tests/db/probes/test_bulk.py::test_a_key_of_another_type_is_refused",
@@ -2381,7 +2381,7 @@ MUTATIONS = [
         "tests/db/probes/test_pages.py::test_only_what_is_listed_can_be_sorted_by",
     ),
     Mutation(
-        "src/shop/db/repository/columns.py",
+        "src/shop/db/repository/keys.py",
         "else 1000",
         "else 15_000",
         "tests/db/probes/test_bulk.py::test_keys_of_several_columns_come_in_any_number",
@@ -2776,7 +2776,7 @@ MUTATIONS = [
         "asyncpg",
     ),
     Mutation(
-        "src/shop/db/repository/columns.py",
+        "src/shop/db/repository/keys.py",
         "found.update(map(key_of, read.unique()))",
         "found.update(map(key_of, set(read.unique())))",
         "tests/db/probes/test_shapes.py::test_a_method_takes_a_shape",
@@ -2851,8 +2851,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/copy.py",
-        "        if isinstance(told, Unavailable):\n",
-        "        if not told:\n",
+        "        if isinstance(translated, Unavailable):\n",
+        "        if not translated:\n",
         "tests/db/probes/test_demotion.py::test_a_copy_is_unavailable_and_its_connection_is_dropped",
         "asyncpg",
     ),

@@ -52,6 +52,7 @@ OURS = [
     "src/shop/db/repository/bulk.py",
     "src/shop/db/repository/columns.py",
     "src/shop/db/repository/cursor.py",
+    "src/shop/db/repository/keys.py",
     "src/shop/db/repository/keyset.py",
     "src/shop/db/repository/pages.py",
     "src/shop/db/repository/repository.py",

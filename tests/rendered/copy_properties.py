@@ -420,7 +420,7 @@ def keyed(model: type[Any], rows: Sequence[Row]) -> list[Row]:
 def by_copy(*, least: int = 1) -> Iterator[mock.MagicMock]:
     """Copy so few rows, and note it."""
     with (
-        mock.patch.object(copy, "LEAST", least),
+        mock.patch.object(copy, "MINIMUM_ROWS", least),
         mock.patch.object(driver, "copy_rows", wraps=driver.copy_rows) as copied,
     ):
         yield copied

@@ -62,10 +62,10 @@ def complete(count: int) -> Iterator[Mapping[str, object]]:
 
 
 @pytest.fixture(params=[1000, 1], ids=["usual", "copy"])
-def least(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def minimum_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let COPY take so many rows and more, where the database has it."""
     if copying := sys.modules.get(f"{db.__name__}.repository.copy"):
-        monkeypatch.setattr(copying, "LEAST", request.param)
+        monkeypatch.setattr(copying, "MINIMUM_ROWS", request.param)
 
 
 async def test_rows_are_inserted_with_the_defaults_of_their_columns(session: AsyncSession) -> None:
@@ -296,7 +296,7 @@ async def test_an_upsert_changes_what_is_given_and_no_more(session: AsyncSession
     assert (b.text, b.served, b.derived) == ("b", 7, "from b")
 
 
-@pytest.mark.usefixtures("least")
+@pytest.mark.usefixtures("minimum_rows")
 async def test_the_last_of_several_rows_with_the_same_unique_values_wins(
     session: AsyncSession,
 ) -> None:
@@ -672,7 +672,7 @@ async def test_a_row_is_not_given_twice_with_its_version(session: AsyncSession) 
     assert (row.text, row.version) == (None, 1)
 
 
-@pytest.mark.usefixtures("least")
+@pytest.mark.usefixtures("minimum_rows")
 async def test_columns_may_have_names_and_expressions_of_their_own(session: AsyncSession) -> None:
     secrets = db.Repository[Secret](session)
 
@@ -686,7 +686,7 @@ async def test_columns_may_have_names_and_expressions_of_their_own(session: Asyn
     assert [row.word for row in await secrets.find(order_by=Secret.id)] == ["b", "c", "b"]
 
 
-@pytest.mark.usefixtures("least")
+@pytest.mark.usefixtures("minimum_rows")
 async def test_columns_of_the_same_name_may_be_of_other_types(session: AsyncSession) -> None:
     author = await db.Repository[Author](session).create(email="ada")
     book = await db.Repository[Book](session).create(author_id=author.id, title="a")
@@ -782,7 +782,7 @@ async def test_a_value_that_does_not_fit_is_told_as_a_flush_tells_it(
             assert "4111" not in str(raised.value)
 
 
-@pytest.mark.usefixtures("least")
+@pytest.mark.usefixtures("minimum_rows")
 @pytest.mark.parametrize(
     "values", [{"document": {"a": b"4111"}}, {"text": "4111\ud800"}], ids=["json", "text"]
 )

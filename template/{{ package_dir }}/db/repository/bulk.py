@@ -24,17 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..engine import dialect
 from ..errors import StaleRow
-from .columns import (
-    Columns,
-    Row,
-    called,
-    check_key_types,
-    has_key,
-    keys_per_statement,
-    parameter,
-    refuse_names,
-    refuse_other_keys,
-)
+from .columns import Columns, Row, called, parameter, refuse_names
+from .keys import check_key_types, has_key, keys_per_statement, refuse_other_keys
 
 T = TypeVar("T")
 
@@ -51,7 +42,7 @@ _ENDED = (
 
 # With 500 rows a round trip is negligible. More new objects would start Python's garbage collector,
 # which takes as long as the rest of a chunk.
-CHUNK = 500
+CHUNK_SIZE = 500
 
 
 @dataclass
@@ -69,7 +60,7 @@ class BulkWrite:
     changed: set[object] = field(default_factory=set[object])
     count: int = 0
 
-    async def chunks(self, rows: Rows, size: int = CHUNK) -> AsyncIterator[list[Row]]:
+    async def chunks(self, rows: Rows, size: int = CHUNK_SIZE) -> AsyncIterator[list[Row]]:
         """Yield the rows in checked chunks."""
         async for chunk in chunks(rows, size):
             for checked in self.checked([chunk]):
@@ -260,7 +251,7 @@ async def savepoint(session: AsyncSession) -> AsyncGenerator[None]:
 
 
 async def chunks(
-    items: Iterable[T] | AsyncIterable[T], size: int = CHUNK
+    items: Iterable[T] | AsyncIterable[T], size: int = CHUNK_SIZE
 ) -> AsyncIterator[list[T]]:
     """Yield so many items at a time."""
     if not isinstance(items, AsyncIterable):
@@ -277,7 +268,7 @@ async def chunks(
         yield chunk
 
 
-def lists(items: Iterator[T], size: int = CHUNK) -> Iterator[list[T]]:
+def lists(items: Iterator[T], size: int = CHUNK_SIZE) -> Iterator[list[T]]:
     """Yield so many items at a time."""
     while some := list(islice(items, size)):
         yield some

@@ -31,12 +31,12 @@ from .bulk import BulkWrite, Groups, Rows, by_names, chunks, lists
 from .columns import Columns, Row, has_default
 
 # With fewer rows the time goes into round trips, of which COPY has more.
-LEAST = 1000
-# How many rows a temporary table takes.
-CHUNK = 10_000
+MINIMUM_ROWS = 1000
+# How many rows one temporary table takes.
+CHUNK_SIZE = 10_000
 # For how many seconds one COPY takes rows, so that client and server work at the same time. That is
 # far from any limit on a statement's time, however slowly rows come.
-SECONDS = 0.5
+COPY_SECONDS = 0.5
 
 CATALOG = sa.text("""
     SELECT array_agg(CAST(typname AS text) ORDER BY place)
@@ -60,7 +60,7 @@ async def insert_rows(write: BulkWrite, rows: Rows) -> None:
     """Insert rows: by COPY where it comes out as by INSERT."""
     columns = write.columns
     async for some in _sources(rows):
-        while first := [*islice(some, ceil(LEAST / bulk.CHUNK))]:
+        while first := [*islice(some, ceil(MINIMUM_ROWS / bulk.CHUNK_SIZE))]:
             write.check(first[0])
             names, *_ = by_names(first[0], columns.optional)
             sent = await types_sent(write, names_sent(columns, names), sum(map(len, first)))
@@ -77,7 +77,7 @@ async def _sources(rows: Rows) -> AsyncIterator[Iterator[list[Row]]]:
     What is awaited may come by way of the connection that the COPY has, and is taken before.
     """
     if isinstance(rows, AsyncIterable):
-        async for some in chunks(rows, CHUNK):
+        async for some in chunks(rows, CHUNK_SIZE):
             yield lists(iter(some))
     else:
         yield lists(iter(rows))
@@ -85,13 +85,13 @@ async def _sources(rows: Rows) -> AsyncIterator[Iterator[list[Row]]]:
 
 async def _insert(write: BulkWrite, sent: Sent, chunks: Iterator[list[Row]]) -> None:
     """Insert the chunks that come for a while: by COPY, or else by INSERT those that differ."""
-    columns, others, end = write.columns, list[Groups](), monotonic() + SECONDS
+    columns, others, end = write.columns, list[Groups](), monotonic() + COPY_SECONDS
     dialect = (await write.session.connection()).dialect
 
     def for_a_while() -> Iterator[list[Row]]:
         for chunk in chunks:
             yield chunk
-            if monotonic() > end or len(others) * bulk.CHUNK > CHUNK:
+            if monotonic() > end or len(others) * bulk.CHUNK_SIZE > CHUNK_SIZE:
                 return
 
     def blocks() -> Iterator[Block]:
@@ -148,14 +148,14 @@ async def types_sent(write: BulkWrite, names: Sequence[str], count: int) -> Sent
 
     Nothing is returned for:
 
-    - fewer rows than LEAST, for which COPY is no faster
+    - fewer rows than MINIMUM_ROWS, for which COPY is no faster
     - a class that shares its table with others, or has several tables
     - a type with a `bind_expression`, which is a part of INSERT
     - a type outside the driver's COPIED, or another type in the database than in the model
     - a view, or a table with rules, triggers or row security: COPY ignores or refuses some of them
     """
     columns = [write.columns.by_name[name] for name in names]
-    if count < LEAST or not names or write.columns.kind or not write.columns.is_one_table:
+    if count < MINIMUM_ROWS or not names or write.columns.kind or not write.columns.is_one_table:
         return {}
     if any(x.type.bind_expression(sa.bindparam(None, type_=x.type)) is not None for x in columns):
         return {}
