@@ -217,8 +217,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/fastapi.py",
-        "detail=detail",
-        "detail=str(error)",
+        "    return _problem(status, detail, fields)\n",
+        "    return _problem(status, str(error), fields)\n",
         "tests/db/probes/test_fastapi.py::test_an_error_is_answered_without_its_words",
     ),
     Mutation(
