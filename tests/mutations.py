@@ -1295,6 +1295,46 @@ MUTATIONS = [
         "tests/db/probes/test_main.py::test_ping_does_not_wait_for_whoever_writes",
     ),
     # Migrations.
+    *(
+        Mutation(file, old, new, f"tests/db/{test}", driver)
+        for file, old, new, test, driver in (
+            *(
+                (
+                    "migrations/versions/0001_starter.py",
+                    f"def {function}() -> None:\n",
+                    f"def {function}() -> None:\n    pass\n\n\ndef never() -> None:\n",
+                    f"test_revisions.py::test_every_revision_{test}",
+                    "aiosqlite",
+                )
+                for function, test in (
+                    ("upgrade", "changes_something"),
+                    ("downgrade", "can_be_undone_or_says_why_not"),
+                )
+            ),
+            (
+                "migrations/versions/0001_starter.py",
+                'sa.Column("bio", sa.Text(), nullable=False)',
+                'sa.Column("bio", sa.Text(), nullable=True)',
+                "test_revisions.py::test_the_migrations_make_what_the_models_say",
+                "asyncmy",
+            ),
+            (
+                "migrations/versions/0001_starter.py",
+                '    op.drop_table("post_tags")\n',
+                "",
+                "test_revisions.py::test_new_revisions_go_up_down_and_up",
+                "asyncpg",
+            ),
+            (
+                "migrations/versions/0001_starter.py",
+                '"post_tags", ["tag_id"])\n',
+                '"post_tags", ["tag_id"])\n'
+                '    op.execute("ALTER TABLE posts RENAME COLUMN title TO name")\n',
+                "test_squawk.py::test_no_new_revision_keeps_the_service_waiting",
+                "psycopg",
+            ),
+        )
+    ),
     Mutation(
         "src/shop/db/engine/dialect.py",
         'await connection.exec_driver_sql("PRAGMA foreign_keys = OFF")',

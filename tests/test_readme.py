@@ -135,7 +135,7 @@ def test_the_page_on_adoption_names_what_there_is(template: Template) -> None:
     imports += "\nfrom shop.db.fastapi import DbSession, add_error_handlers, lifespan"
     imports += "\nfrom shop.db.models import SoftDeletable, Timestamped, Versioned"
     fixtures = re.findall(r"^def (\w+)\(\):  #", page, re.M)
-    assert len(fixtures) == 4
+    assert len(fixtures) == 5
     imports += f"\nfrom shop.db.testing import {', '.join([*fixtures, 'fresh_database'])}"
     layer.run("python", "-c", imports)
     for path in re.findall(r"`(tests/db/\w+\.py)`", page):

@@ -75,8 +75,10 @@ OURS = [
     "src/shop/db/versions.py",
     "tests/db/__init__.py",
     "tests/db/conftest.py",
+    "tests/db/refusal.py",
     "tests/db/ruff.toml",
     "tests/db/test_guards.py",
+    "tests/db/test_revisions.py",
     "tests/db/test_smoke.py",
 ]
 
@@ -106,9 +108,9 @@ SERVER = ["compose.yaml", "src/shop/db/testing/servers.py"]
 
 
 def server_files(driver: str) -> list[str]:
-    """What a driver with a server adds: COPY is PostgreSQL's."""
-    copy = ["src/shop/db/repository/copy.py"] if DRIVERS[driver]["database"] == "postgresql" else []
-    return [*SERVER, *copy]
+    """What a driver with a server adds: COPY and squawk are PostgreSQL's."""
+    postgresql = ["src/shop/db/repository/copy.py", "tests/db/test_squawk.py"]
+    return [*SERVER, *(postgresql if DRIVERS[driver]["database"] == "postgresql" else [])]
 
 
 # For FastAPI: the layer's module; the API, and its tests.

@@ -3,7 +3,6 @@
 import ast
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapper, RelationshipProperty, configure_mappers
 
 from . import db, dialect, testing
-
-# What is wrong, by its name and in a sentence.
-Mistakes = Iterable[tuple[str, str]]
+from .refusal import refuse
 
 # A table has one primary key, which needs no name.
 NAMED = (sa.CheckConstraint, sa.ForeignKeyConstraint, sa.Index, sa.UniqueConstraint)
@@ -62,7 +59,7 @@ def sources() -> dict[str, ast.Module]:
 def test_every_relationship_says_how_it_is_loaded(
     relationships: list[RelationshipProperty[object]], guards_accept: Collection[str]
 ) -> None:
-    _refuse(
+    refuse(
         (
             (
                 str(relationship),
@@ -80,7 +77,7 @@ def test_every_relationship_says_how_it_is_loaded(
 def test_every_json_column_tracks_its_changes(
     mappers: list[Mapper[object]], guards_accept: Collection[str]
 ) -> None:
-    _refuse(
+    refuse(
         (
             (
                 f"{mapper.class_.__name__}.{attribute.key}",
@@ -101,7 +98,7 @@ def test_every_json_column_tracks_its_changes(
 def test_every_datetime_has_a_time_zone(
     tables: list[sa.Table], guards_accept: Collection[str]
 ) -> None:
-    _refuse(
+    refuse(
         (
             (
                 str(column),
@@ -118,7 +115,7 @@ def test_every_datetime_has_a_time_zone(
 def test_every_constraint_and_index_has_a_name(
     tables: list[sa.Table], guards_accept: Collection[str]
 ) -> None:
-    _refuse(
+    refuse(
         (
             (
                 f"{table.name}({', '.join(item.columns.keys())})",
@@ -143,7 +140,7 @@ def test_every_constraint_and_index_has_a_name(
 def test_every_foreign_key_has_an_index(
     tables: list[sa.Table], guards_accept: Collection[str]
 ) -> None:
-    _refuse(
+    refuse(
         (
             (
                 f"{table.name}.{key.column_keys[0]}"
@@ -184,7 +181,7 @@ async def test_the_database_knows_every_value_of_an_enum(
             await testing.migrate_to_head(settings, database_alembic, prepare_database)
             async with db.Database(settings) as database, database.engine.connect() as connection:
                 unknown = await connection.run_sync(lambda sync: list(_unknown(sync, enums)))
-        _refuse(unknown, guards_accept)
+        refuse(unknown, guards_accept)
 
 
 def test_no_attribute_hides_one_of_the_base_class(
@@ -192,7 +189,7 @@ def test_no_attribute_hides_one_of_the_base_class(
 ) -> None:
     # SQLAlchemy itself refuses `metadata` and `registry`.
     taken = {name for name in dir(db.Base) if not name.startswith("_")}
-    _refuse(
+    refuse(
         (
             (
                 f"{mapper.class_.__name__}.{name}",
@@ -209,7 +206,7 @@ def test_no_attribute_hides_one_of_the_base_class(
 def test_no_engine_is_made_at_import(
     sources: dict[str, ast.Module], guards_accept: Collection[str]
 ) -> None:
-    _refuse(
+    refuse(
         (
             (
                 path,
@@ -227,7 +224,7 @@ def test_no_engine_is_made_at_import(
 def test_no_repository_commits(
     sources: dict[str, ast.Module], guards_accept: Collection[str]
 ) -> None:
-    _refuse(
+    refuse(
         (
             (
                 path,
@@ -243,17 +240,6 @@ def test_no_repository_commits(
         ),
         guards_accept,
     )
-
-
-def _refuse(mistakes: Mistakes, accepted: Collection[str]) -> None:
-    left = [
-        f"{what} {sentence}."
-        for what, sentence in mistakes
-        if not any(fnmatch(what, pattern) for pattern in accepted)
-    ]
-    seam = "What has to stay as it is can be named in the fixture `guards_accept` of conftest.py."
-    if left:
-        pytest.fail("\n".join([*left, seam]), pytrace=False)
 
 
 def _unknown(

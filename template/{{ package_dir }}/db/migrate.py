@@ -84,6 +84,7 @@ def run(
         "target_metadata": metadata,
         "transactional_ddl": dialect.TRANSACTIONAL_DDL,
         "render_as_batch": dialect.RENDER_AS_BATCH,
+        "compare_server_default": True,
         "render_item": _render_item,
         **configure,
         # A revision that waits for a lock is tried again. SQLite's lock is the one transaction.

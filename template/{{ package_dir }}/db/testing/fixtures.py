@@ -154,6 +154,15 @@ def guards_accept() -> Collection[str]:
     return ()
 
 
+@pytest.fixture(scope="session")
+def revisions_after() -> str:
+    """Return the revision after which the guards look at revisions. Override it in a long history.
+
+    TEST_REVISIONS_AFTER=base lets one run look at all of them.
+    """
+    return "base"
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_databases(database_server: sa.URL) -> AsyncGenerator[Share]:
     """Return a function that opens the one copy of a template that all tests share."""

@@ -1,0 +1,162 @@
+"""Mistakes in a service's migrations, and the sentence with which each is refused."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from harness import FIRST_DRIVERS, Project
+
+Render = Callable[..., Project]
+
+REVISION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision, branch_labels, depends_on = "{revision}", "{down}", None, None
+
+
+def upgrade() -> None:
+    {upgrade}
+
+
+def downgrade() -> None:
+    {downgrade}
+"""
+SELECT = 'op.execute("SELECT 1")'
+TABLE = 'op.create_table("others", sa.Column("id", sa.BigInteger(), primary_key=True))'
+
+OTHERS = """
+
+class Other(Base):
+    __tablename__ = "others"
+    id: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True)
+"""
+
+# Changes of the models that no migration makes, and what the guard then names.
+CHANGES = {
+    "users.name": ("mapped_column(sa.String(100))", "mapped_column(sa.String(120))"),
+    "profiles.bio": ("bio: Mapped[str] =", "bio: Mapped[str | None] ="),
+    "posts.title": ("sa.String(200))", 'sa.String(200), server_default="untitled")'),
+    "posts.ix_posts_author_id_status": ('        sa.Index(None, "author_id", "status"),\n', ""),
+    "tags.uq_tags_name": ("sa.String(50), unique=True)", "sa.String(50))"),
+    "tags.color": (
+        '    __tablename__ = "tags"\n',
+        '    __tablename__ = "tags"\n    color: Mapped[str]\n',
+    ),
+    "posts.ck_posts_version": (
+        "        # What readers ask for",
+        '        sa.CheckConstraint("version > 0", "version"),\n        # What readers ask for',
+    ),
+    "posts.body": ("mapped_column(sa.Text)", 'mapped_column(sa.Text, comment="Markdown")'),
+}
+
+
+def _revise(
+    project: Project, revision: str, upgrade: str, downgrade: str, down: str = "0001"
+) -> None:
+    project[f"migrations/versions/{revision}.py"] = REVISION.format(
+        revision=revision, down=down, upgrade=upgrade, downgrade=downgrade
+    )
+
+
+def _refuse(project: Project, test: str, file: str = "test_revisions", **settings: str) -> str:
+    """Return what the guards say when this one of them fails, and no other."""
+    said = project.fail("pytest", "-q", "-p", "no:randomly", f"tests/db/{file}.py", **settings)
+    failed = re.findall(r"^FAILED tests/db/\w+\.py::test_(\w+)", said, re.MULTILINE)
+    assert failed == [test], said
+    return said
+
+
+def _pass(project: Project, file: str = "test_revisions") -> None:
+    project.run("pytest", "-q", f"tests/db/{file}.py")
+
+
+def _configure(project: Project, fixture: str, value: object) -> None:
+    project["tests/conftest.py"] += f"""
+
+@pytest.fixture(scope="session")
+def {fixture}() -> object:
+    return {value!r}
+"""
+
+
+def test_two_heads_are_to_be_merged(render: Render) -> None:
+    project = render()
+    _revise(project, "0002", SELECT, SELECT)
+    _revise(project, "0003", SELECT, SELECT)
+    said = project.fail("pytest", "-q", "tests/db/test_revisions.py", "-k", "one_head")
+    (command,) = set(re.findall(r"run `alembic (merge -m merge \w+ \w+)`", said))
+    project.run("alembic", *command.split())
+    _pass(project)
+
+
+def test_an_empty_revision_is_refused(render: Render) -> None:
+    project = render()
+    _revise(project, "0002", "pass", SELECT)
+    said = _refuse(project, "every_revision_changes_something")
+    assert "0002 changes nothing: delete " in said
+    _revise(project, "0002", '"""Marks the release."""', SELECT)
+    _pass(project)
+
+
+def test_a_revision_without_a_downgrade_is_refused_unless_it_says_why(render: Render) -> None:
+    project = render()
+    _revise(project, "0002", SELECT, "pass")
+    said = _refuse(project, "every_revision_can_be_undone_or_says_why_not")
+    assert "0002 cannot be undone: write downgrade() in " in said
+    _revise(project, "0002", SELECT, 'raise NotImplementedError("the rows are gone")')
+    _pass(project)
+
+
+def test_a_downgrade_that_leaves_something_is_refused(render: Render) -> None:
+    project = render()
+    _revise(project, "0002", TABLE, SELECT)
+    project["src/shop/models.py"] += OTHERS
+    said = _refuse(project, "new_revisions_go_up_down_and_up")
+    assert "0002: upgrade() after downgrade() failed (" in said, said
+    _revise(project, "0002", TABLE, 'op.drop_table("others")')
+    _pass(project)
+
+
+def test_revisions_before_the_mark_are_left_alone(render: Render) -> None:
+    project = render()
+    _revise(project, "0002", "pass", SELECT)
+    _revise(project, "0003", SELECT, SELECT, "0002")
+    _configure(project, "revisions_after", "0002")
+    _pass(project)
+    # On request all of them are looked at.
+    _refuse(project, "every_revision_changes_something", TEST_REVISIONS_AFTER="base")
+    _configure(project, "guards_accept", {"0002"})
+    project.run("pytest", "-q", "tests/db/test_revisions.py", TEST_REVISIONS_AFTER="base")
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("driver", FIRST_DRIVERS)
+def test_each_change_of_a_model_without_a_migration_is_named(render: Render, driver: str) -> None:
+    project = render(driver=driver)
+    models, changes = project["src/shop/models.py"], dict(CHANGES)
+    if driver == "aiosqlite":
+        # SQLite has no comments.
+        del changes["posts.body"]
+    for old, new in changes.values():
+        assert models.count(old) == 1, old
+        models = models.replace(old, new)
+    project["src/shop/models.py"] = models
+    said = _refuse(project, "the_migrations_make_what_the_models_say")
+    named = re.findall(r"^(\S+) is not in the database as in the models", said, re.MULTILINE)
+    assert sorted(named) == sorted(changes)
+
+
+@pytest.mark.server
+def test_squawk_refuses_what_keeps_a_service_waiting(render: Render) -> None:
+    project = render(driver="asyncpg")
+    _revise(
+        project,
+        "0002",
+        'op.create_index("ix_posts_title", "posts", ["title"])',
+        'op.drop_index("ix_posts_title")',
+    )
+    said = _refuse(project, "no_new_revision_keeps_the_service_waiting", "test_squawk")
+    assert "0002 require-concurrent-index-creation During normal index creation" in said
+    _configure(project, "guards_accept", {"0002 require-concurrent-index-creation"})
+    _pass(project, "test_squawk")
