@@ -34,7 +34,7 @@ PRODUCTION = {
     "asyncmy": 3452,
     "aiomysql": 3471,
 }
-TESTING = 566
+TESTING = 571
 FASTAPI = 160
 REPLICAS = 80
 # Lines of a module, comments and all. A module that outgrows this has two subjects.
