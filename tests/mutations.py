@@ -456,7 +456,7 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/database.py",
-        " or isinstance(error, CommitOutcomeUnknown)",
+        " and not isinstance(error, CommitOutcomeUnknown)",
         "",
         "tests/db/probes/test_transactions.py::test_run_never_replays_what_may_be_committed",
     ),
@@ -801,8 +801,8 @@ MUTATIONS = [
             ),
             (
                 "database.py",
-                "attempt >= attempts",
-                "attempt >= 1",
+                "by_number = attempt < attempts",
+                "by_number = attempt < 1",
                 "run_repeats_the_unit_of_work_after_a_conflict",
             ),
             (
@@ -2909,6 +2909,66 @@ MUTATIONS = [
         "    if not place:\n",
         "tests/db/probes/test_demotion.py::test_doctor_names_a_server_that_only_reads",
         "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/engine/dialect.py",
+        '(*READ_ONLY, "0A000")',
+        "READ_ONLY",
+        "tests/db/probes/faults/test_failovers.py::test_old_primary_back_as_a_standby",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/engine/dialect.py",
+        '"in_hot_standby", ',
+        "",
+        "tests/db/probes/faults/test_failovers.py::test_old_primary_back_as_a_standby",
+        "psycopg",
+    ),
+    # Retries for some seconds.
+    Mutation(
+        "src/shop/db/database.py",
+        "by_time = attempts > 1 and in_time",
+        "by_time = attempts > attempts and in_time",
+        "tests/db/probes/faults/test_failovers.py::test_standby_promoted_2_s_after_the_primary_died",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/errors.py",
+        "    SchemaChanged,\n    Unavailable,\n)",
+        "    SchemaChanged,\n)",
+        "tests/db/probes/faults/test_failovers.py::test_standby_promoted_5_s_after_the_primary_died",
+        "psycopg",
+    ),
+    Mutation(
+        "src/shop/db/engine/dialect.py",
+        '"in_hot_standby", "default_transaction_read_only"',
+        '"in_hot_standby",',
+        "tests/db/probes/faults/test_failovers.py::test_switch_over_without_dropped_connections",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/database.py",
+        "self.settings.retry_for if retry_for is None else retry_for",
+        "self.settings.retry_for",
+        "tests/db/probes/test_transactions.py::test_run_outlasts_an_outage",
+    ),
+    Mutation(
+        "src/shop/db/database.py",
+        "by_time = attempts > 1 and ",
+        "by_time = ",
+        "tests/db/probes/test_transactions.py::test_run_outlasts_an_outage",
+    ),
+    Mutation(
+        "src/shop/db/database.py",
+        "(in_time or retry_for is None)",
+        "attempt",
+        "tests/db/probes/test_transactions.py::test_no_attempt_begins_after_the_time_for_retries",
+    ),
+    Mutation(
+        "src/shop/db/database.py",
+        "min(attempt, 6)",
+        "min(attempt, 9)",
+        "tests/db/probes/test_transactions.py::test_waits_between_attempts_grow_to_about_a_second",
     ),
     Mutation(
         "src/shop/db/engine/dialect.py",

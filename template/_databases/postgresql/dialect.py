@@ -192,7 +192,8 @@ def is_demoted(connection: sa.Connection, error: BaseException) -> bool:
 
     A unit that asked for reading is refused by any server.
     """
-    if driver.error_code(error) not in READ_ONLY:
+    # A standby refuses SERIALIZABLE as a feature that it does not have.
+    if driver.error_code(error) not in (*READ_ONLY, "0A000"):
         return False
     info, options = connection.info, connection.get_execution_options()
     if info.get("read_only_default") or options.get("postgresql_readonly"):

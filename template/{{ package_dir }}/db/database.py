@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import random
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
@@ -13,7 +14,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from .engine import Health, Password, PoolStatus, create_engine, dialect, health
-from .errors import RETRYABLE, CommitOutcomeUnknown, DataLayerError
+from .errors import RETRYABLE, CommitOutcomeUnknown, DataLayerError, Unavailable
 from .session import Slots, create_session, sync_session_of
 from .settings import DatabaseSettings
 
@@ -181,6 +182,7 @@ class Database:
         attempts: int = 3,
         *,
         retry_on: tuple[type[DataLayerError], ...] = (),
+        retry_for: float | None = None,
         isolation_level: str | None = None,
         read_only: bool = False,
     ) -> T:
@@ -192,8 +194,11 @@ class Database:
 
         Args:
             work: A coroutine function that takes the session.
-            attempts: How often `work` runs at most.
+            attempts: How often `work` runs at most. After Unavailable, as in a failover, `retry_for`
+                is the limit instead, unless `attempts` is 1.
             retry_on: Further errors to retry after, such as LockTimeout or StaleRow.
+            retry_for: The seconds after which no further attempt begins. It never interrupts an
+                attempt. The default, DATABASE_RETRY_FOR, limits only attempts after Unavailable.
             isolation_level: See `transaction`.
             read_only: See `transaction`.
 
@@ -201,8 +206,13 @@ class Database:
             RuntimeError: The task already has a transaction, which a retry could not repeat.
         """
         self._refuse_inside_a_transaction("run")
+        if attempts < 1:
+            raise ValueError(f"attempts must be at least 1, not {attempts}")
         retryable = (*RETRYABLE, *retry_on)
-        for attempt in range(1, attempts + 1):
+        end = time.monotonic() + (self.settings.retry_for if retry_for is None else retry_for)
+        attempt = 0
+        while True:
+            attempt += 1
             session: AsyncSession | None = None
             try:
                 async with self.transaction(
@@ -211,12 +221,16 @@ class Database:
                     return await work(session)
             except retryable as error:
                 is_committed = session is not None and sync_session_of(session).is_committed
-                if attempt >= attempts or is_committed or isinstance(error, CommitOutcomeUnknown):
+                # Wait for a random time, so that transactions that collided do not collide again.
+                wait = random.uniform(0, 0.02 * 2 ** min(attempt, 6))
+                in_time = time.monotonic() + wait < end
+                by_number = attempt < attempts and (in_time or retry_for is None)
+                by_time = attempts > 1 and in_time and isinstance(error, Unavailable)
+                again = (by_number or by_time) and not isinstance(error, CommitOutcomeUnknown)
+                if is_committed or not again:
                     raise
-                logger.info("attempt %d of %d failed: %s", attempt, attempts, error)
-            # Wait for a random time, so that transactions that collided do not collide again.
-            await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))
-        raise ValueError(f"attempts must be at least 1, not {attempts}")
+                logger.info("attempt %d failed: %s", attempt, error)
+            await asyncio.sleep(wait)
 
     @overload
     async def gather(self, a: Work[T1], b: Work[T2], /) -> tuple[T1, T2]: ...

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 import pytest_asyncio
@@ -30,11 +31,21 @@ async def ground(
         async with db.Database(service) as database, db.Database(other) as witness:
             ground = Ground(database, witness)
             yield ground
-    name = request.node.name.removeprefix("test_").replace("_", " ")
-    _report(name + " (simulated)" * ground.simulated, ground)
+    report(request, ground)
 
 
-def _report(fault: str, ground: Ground) -> None:
-    if report := os.environ.get("FAULTS_REPORT"):
-        with Path(report).open("a") as file:
-            print(json.dumps([fault, ground.survived, ground.times]), file=file)
+class Survived(Protocol):
+    """How often a fault happened, and how often it was survived."""
+
+    times: int
+    survived: int
+    simulated: bool
+
+
+def report(request: pytest.FixtureRequest, outcome: Survived) -> None:
+    """Add the outcome of a test to the report."""
+    fault = request.node.name.removeprefix("test_").replace("_", " ")
+    fault += " (simulated)" * outcome.simulated
+    if file := os.environ.get("FAULTS_REPORT"):
+        with Path(file).open("a") as lines:
+            print(json.dumps([fault, outcome.survived, outcome.times]), file=lines)

@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import os
+import random
 import re
+import time
 import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
@@ -528,6 +530,74 @@ async def test_run_gives_up_after_its_attempts(database: db.Database) -> None:
     with pytest.raises(db.Deadlock):
         await database.run(work, attempts=2)
     assert len(attempts) == 2
+
+
+async def test_run_outlasts_an_outage(fresh_database: db.Database) -> None:
+    attempts: list[float] = []
+
+    async def work(session: AsyncSession) -> int:
+        attempts.append(time.monotonic())
+        if attempts[-1] < attempts[0] + 0.5:
+            raise db.Unavailable("no server yet")
+        return len(attempts)
+
+    assert await fresh_database.run(work, retry_for=10) > 3
+    attempts.clear()
+    patient = fresh_database.settings.model_copy(update={"retry_for": 10})
+    async with db.Database(patient) as database:
+        assert await database.run(work) > 3
+    attempts.clear()
+    with pytest.raises(db.Unavailable):
+        await fresh_database.run(work, attempts=1, retry_for=10)
+    assert len(attempts) == 1
+
+
+@pytest.mark.parametrize("kind", [db.Unavailable, db.Deadlock])
+async def test_no_attempt_begins_after_the_time_for_retries(
+    fresh_database: db.Database, kind: type[db.DataLayerError]
+) -> None:
+    attempts: list[float] = []
+
+    async def work(session: AsyncSession) -> None:
+        attempts.append(time.monotonic())
+        raise kind("again")
+
+    began = time.monotonic()
+    with pytest.raises(kind):
+        await fresh_database.run(work, attempts=15, retry_for=0.5)
+    assert len(attempts) > 1
+    assert attempts[-1] < began + 0.6
+
+
+async def test_an_attempt_may_take_longer_than_the_time_for_retries(
+    fresh_database: db.Database,
+) -> None:
+    async def work(session: AsyncSession) -> str:
+        await asyncio.sleep(0.2)
+        return "done"
+
+    assert await fresh_database.run(work, retry_for=0.1) == "done"
+
+
+async def test_waits_between_attempts_grow_to_about_a_second(
+    fresh_database: db.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest: list[float] = []
+
+    def uniform(shortest: float, most: float) -> float:
+        longest.append(most)
+        return shortest
+
+    async def work(session: AsyncSession) -> None:
+        # More attempts than a power of two fits into a float.
+        if len(longest) < 1100:
+            raise db.Unavailable("no server yet")
+
+    monkeypatch.setattr(random, "uniform", uniform)
+    await fresh_database.run(work, retry_for=60)
+    assert longest == sorted(longest)
+    assert longest[:3] == [0.04, 0.08, 0.16]
+    assert 1 < longest[-1] < 1.5
 
 
 async def test_run_replays_a_lock_timeout_where_that_is_asked(database: db.Database) -> None:

@@ -175,7 +175,7 @@ async def shared_databases(database_server: sa.URL) -> AsyncGenerator[Share]:
                 settings = await stack.enter_async_context(copy)
                 # A server for tests does not restart or stop answering. A ping before each test
                 # doubles the cost of a test, and a timer for each statement adds 5 %.
-                untimed = {"command_timeout": 0, "slow_query_threshold": 0}
+                untimed = {"command_timeout": 0, "slow_query_threshold": 0, "retry_for": 0}
                 database = Database(settings.model_copy(update=untimed), pool_pre_ping=False)
                 opened[template] = await stack.enter_async_context(database)
             return opened[template]
