@@ -2984,4 +2984,14 @@ MUTATIONS = [
         "tests/db/probes/faults/test_connections.py::test_server_made_read_only",
         "psycopg",
     ),
+    *(
+        Mutation(
+            "src/shop/db/engine/dialect.py",
+            f', "{code}"',
+            "",
+            "tests/db/probes/test_transactions.py::test_a_commit_whose_outcome_the_server_does_not_know_is_not_done_again",
+            driver,
+        )
+        for code, driver in (("08007", "asyncpg"), ("40003", "psycopg"))
+    ),
 ]

@@ -29,8 +29,8 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 # one takes a decision record in docs/decisions that says what the lines buy.
 PRODUCTION = {
     "aiosqlite": 3472,
-    "asyncpg": 3737,
-    "psycopg": 3806,
+    "asyncpg": 3739,
+    "psycopg": 3808,
     "asyncmy": 3458,
     "aiomysql": 3477,
 }

@@ -42,8 +42,11 @@ QUERY_TIMEOUT = frozenset({"57014"})
 READ_ONLY = frozenset({"25006"})
 # Starting or stopping, too many connections, wrong database or password.
 UNAVAILABLE = frozenset({"57P03", "53300", "3D000", "28000", "28P01", "08001", "08004"})
-# The server closed a connection that was in use, or was idle in a transaction for too long.
-DISCONNECTED = frozenset({"57P01", "57P02", "57P04", "57P05", "25P03", "08000", "08003", "08006"})
+# The server closed a connection that was in use, or was idle in a transaction for too long. After
+# the last two codes nobody knows whether a COMMIT took effect.
+DISCONNECTED = frozenset(
+    {"57P01", "57P02", "57P04", "57P05", "25P03", "08000", "08003", "08006", "08007", "40003"}
+)
 # After an error the server answers COMMIT with a rollback, and without an error.
 ERROR_ABORTS = True
 # Codes of errors that roll back the whole transaction, even inside a savepoint: none.

@@ -190,6 +190,37 @@ async def test_a_commit_whose_reply_is_lost_is_not_done_again(fresh_database: db
     assert await emails(fresh_database) == ["ada@example.com"]
 
 
+@pytest.mark.parametrize("code", ["40003", "08007"])
+async def test_a_commit_whose_outcome_the_server_does_not_know_is_not_done_again(
+    fresh_database: db.Database, code: str
+) -> None:
+    if not db.settings.DRIVER.startswith("postgresql"):
+        pytest.skip("only PostgreSQL has these codes")
+    attempts: list[int] = []
+    async with fresh_database.transaction() as session:
+        await session.execute(
+            sa.text(
+                "CREATE FUNCTION probe_fail() RETURNS trigger LANGUAGE plpgsql AS"
+                f" $$ BEGIN RAISE EXCEPTION 'who knows' USING ERRCODE = '{code}'; END $$"
+            )
+        )
+        await session.execute(
+            sa.text(
+                "CREATE CONSTRAINT TRIGGER probe_fail AFTER INSERT ON probe_authors"
+                " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION probe_fail()"
+            )
+        )
+
+    async def work(session: AsyncSession) -> None:
+        attempts.append(1)
+        author(session)
+
+    with pytest.raises(db.CommitOutcomeUnknown):
+        await fresh_database.run(work)
+    assert len(attempts) == 1
+    assert fresh_database.pool_status().in_use == 0
+
+
 @pytest.mark.skipif(dialect.RENDER_AS_BATCH, reason="there is no network to lose")
 @pytest.mark.parametrize("where", ["a transaction", "a savepoint", "a session"])
 async def test_a_cancellation_is_not_lost_with_the_connection(
