@@ -217,8 +217,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/fastapi.py",
-        "    return _problem(status, detail, fields)\n",
-        "    return _problem(status, str(error), fields)\n",
+        "detail=detail",
+        "detail=str(error)",
         "tests/db/probes/test_fastapi.py::test_an_error_is_answered_without_its_words",
     ),
     Mutation(
@@ -363,7 +363,59 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/engine/dialect.py",
-        "        raw.stop = cache(raw.stop)\n",
+        "_connect, insert=True)",
+        "_connect)",
+        "tests/db/probes/test_readers.py::"
+        "test_a_reader_that_is_cancelled_at_any_step_keeps_no_connection_and_no_task",
+    ),
+    *(
+        Mutation(
+            "src/shop/db/engine/dialect.py",
+            old,
+            new,
+            f"tests/db/probes/test_readers.py::{test}",
+            driver,
+        )
+        for old, new, test, driver in (
+            (
+                "            connection.invalidate(error)\n",
+                "",
+                "test_a_reader_that_is_cancelled_at_any_step_keeps_no_connection_and_no_task",
+                "asyncmy",
+            ),
+            (
+                'raise errors.Unavailable("the connection to the database was lost") from error',
+                "raise",
+                "test_a_reader_whose_connection_is_lost_when_it_begins_keeps_none",
+                "aiomysql",
+            ),
+            (
+                ' or "isolation_level" in options',
+                "",
+                "test_a_connection_of_a_reader_serves_other_work_as_before",
+                "asyncmy",
+            ),
+        )
+    ),
+    Mutation(
+        "src/shop/db/engine/engine.py",
+        "(OSError, RuntimeError, TypeError, UnicodeError)",
+        "(OSError, TypeError, UnicodeError)",
+        "tests/db/probes/test_engine.py::"
+        "test_a_server_that_hangs_up_while_a_driver_connects_is_unavailable",
+        "asyncmy",
+    ),
+    Mutation(
+        "src/shop/db/database.py",
+        "await wait_until_finished({x for each in self._sessions.values() for x in each})",
+        "pass",
+        "tests/db/probes/test_endings.py::"
+        "test_the_end_of_the_database_waits_for_the_callbacks_of_a_commit",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/engine/dialect.py",
+        "    raw.stop = cache(raw.stop)\n",
         "",
         "tests/db/probes/test_transactions.py::test_a_process_ends_while_a_unit_is_given_up",
     ),
@@ -1013,8 +1065,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/engine/engine.py",
-        "TypeError, UnicodeError, ",
-        "TypeError, ",
+        "TypeError, UnicodeError)",
+        "TypeError)",
         "tests/db/probes/test_engine.py::test_a_host_that_can_be_no_name_is_told_of",
         "asyncpg",
     ),
@@ -1170,8 +1222,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/engine/engine.py",
-        "(OSError, TypeError, ",
-        "(OSError, ",
+        "(OSError, RuntimeError, TypeError, UnicodeError)",
+        "(OSError, RuntimeError, UnicodeError)",
         "tests/db/probes/test_engine.py::test_a_parameter_of_the_url_that_nobody_knows_is_named",
         "asyncpg",
     ),

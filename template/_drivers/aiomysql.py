@@ -23,6 +23,12 @@ class RawConnection(Protocol):
     async def ping(self, reconnect: bool = True, /) -> object:
         """Test the connection, or open it."""
 
+    def get_autocommit(self) -> object:
+        """Return whether each statement commits by itself."""
+
+    async def autocommit(self, value: bool, /) -> object:
+        """Let each statement commit by itself, or not."""
+
     def close(self) -> None:
         """Close the connection at once."""
 

@@ -22,6 +22,12 @@ class RawConnection(Protocol):
     async def ping(self, reconnect: bool, /) -> object:
         """Test the connection."""
 
+    def get_autocommit(self) -> object:
+        """Return whether each statement commits by itself."""
+
+    async def autocommit(self, value: bool, /) -> object:
+        """Let each statement commit by itself, or not."""
+
     def close(self) -> None:
         """Close the connection at once."""
 

@@ -12,7 +12,9 @@ from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql import visitors
+from sqlalchemy.util import await_
 
+from .. import errors
 from ..settings import DatabaseSettings
 from . import driver
 
@@ -51,7 +53,7 @@ KEYS_PER_STATEMENT = 30_000
 
 ENGINE_OPTIONS: dict[str, object] = {}
 # Execution options of a connection on which each statement commits by itself.
-AUTOCOMMIT: dict[str, object] = {"isolation_level": "AUTOCOMMIT"}
+AUTOCOMMIT: dict[str, object] = {"mysql_autocommit": True}
 # Each DDL statement commits, so a migration that fails half-way stays half done.
 TRANSACTIONAL_DDL = False
 RENDER_AS_BATCH = False
@@ -121,7 +123,8 @@ def session_settings(settings: DatabaseSettings) -> dict[str, str]:
 
 
 def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
-    """Add the listeners that begin each transaction of an engine, and guard open streams."""
+    """Add the listeners that set autocommit, begin each transaction, and guard open streams."""
+    event.listen(engine.sync_engine, "engine_connect", _set_autocommit)
     event.listen(engine.sync_engine, "begin", _begin)
     event.listen(engine.sync_engine, "before_cursor_execute", _refuse_during_a_stream)
 
@@ -306,6 +309,26 @@ def guard_migration(connection: sa.Connection) -> None:
 async def connection_limit(connection: AsyncConnection) -> int | None:
     """Return the server's limit of connections; it keeps one more for an administrator."""
     return int((await connection.execute(sa.text("SELECT @@max_connections"))).scalar_one())
+
+
+def _set_autocommit(connection: sa.Connection) -> None:
+    # SQLAlchemy's isolation level AUTOCOMMIT takes four round trips. If the connection is lost in
+    # one of them, the pool does not get it back, and the error is not translated.
+    options, info = connection.get_execution_options(), connection.info
+    raw: driver.RawConnection | None = connection.connection.driver_connection
+    if raw is None or "isolation_level" in options:
+        return
+    current = bool(raw.get_autocommit())
+    default = info.setdefault("autocommit", current)
+    autocommit = bool(options.get("mysql_autocommit", default))
+    if autocommit != current:
+        try:
+            await_(raw.autocommit(autocommit))
+        except BaseException as error:
+            connection.invalidate(error)
+            if isinstance(error, Exception):
+                raise errors.Unavailable("the connection to the database was lost") from error
+            raise
 
 
 def _begin(connection: sa.Connection) -> None:

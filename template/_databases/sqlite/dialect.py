@@ -145,7 +145,7 @@ def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
         raise ValueError(
             f"DATABASE_URL names {path}, whose directory cannot be created: {error.strerror}"
         ) from error
-    event.listen(engine.sync_engine, "connect", _connect)
+    event.listen(engine.sync_engine, "connect", _connect, insert=True)  # before SQLAlchemy's own
     event.listen(engine.sync_engine, "begin", _begin)
     event.listen(engine.sync_engine, "handle_error", _check_transaction)
     event.listen(engine.sync_engine, "invalidate", _invalidate)
@@ -314,6 +314,10 @@ async def connection_limit(connection: AsyncConnection) -> int | None:
 
 
 def _connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    raw: driver.RawConnection = connection.driver_connection
+    # A cancelled close() ends the connection's thread. A second close() would wait for it for ever.
+    # PRIVATE: aiosqlite Connection.stop: close() calls it, and a second call must do nothing
+    raw.stop = cache(raw.stop)
     cursor = connection.cursor()
     # SQLite checks foreign keys only if each connection turns this on.
     cursor.execute("PRAGMA foreign_keys = ON")
@@ -360,10 +364,6 @@ def _invalidate(
     except RuntimeError:
         return  # The garbage collector calls this, and nothing waits for the connection any more.
     if raw:
-        # A close() that is cancelled stops the connection's thread, and a second close() would wait
-        # for that thread for ever.
-        # PRIVATE: aiosqlite Connection.stop: close() calls it, and a second call must do nothing
-        raw.stop = cache(raw.stop)
         # An open cursor keeps the locks of a closed connection until the traceback that refers to
         # the cursor is freed. This rollback is queued before the close.
         rollback = loop.create_task(raw.rollback())

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from .engine import Health, Password, PoolStatus, create_engine, dialect, health
 from .errors import RETRYABLE, CommitOutcomeUnknown, DataLayerError, Unavailable
-from .session import Slots, create_session, sync_session_of
+from .session import Slots, create_session, sync_session_of, wait_until_finished
 from .settings import DatabaseSettings
 
 logger = logging.getLogger(__name__)
@@ -89,12 +89,15 @@ class Database:
     async def dispose(self) -> None:
         """Close the connections of the pool. A second call has no effect.
 
-        In a forked process, leave them open: they belong to the parent, which still uses them.
+        Before that, wait for commits that have begun, and for their callbacks. In a forked process,
+        leave the connections open: they belong to the parent, which still uses them.
         """
         if self._engine is not None:
             if self._process != os.getpid():
                 _inherited.append(vars(self).copy())
             else:
+                # A web server may end the process as soon as this returns.
+                await wait_until_finished({x for each in self._sessions.values() for x in each})
                 await self._engine.dispose(close=self._loop is _running_loop())
             self._engine = None
         self._entered = 0

@@ -223,9 +223,8 @@ async def migration_lock(
     take, release = map(sa.select, dialect.MIGRATION_LOCK)
     # The lock has a connection of its own, in autocommit, because CREATE INDEX CONCURRENTLY waits
     # for all transactions. It is polled, because waiting statements have a timeout.
-    async with engine.connect() as side:
+    async with engine.execution_options(**dialect.AUTOCOMMIT).connect() as side:
         assert side.sync_connection
-        await side.execution_options(**dialect.AUTOCOMMIT)
         deadline = time.monotonic() + timeout
         while not await side.scalar(take):
             if time.monotonic() > deadline:

@@ -98,7 +98,7 @@ async def test_rows_and_callbacks_agree_when_all_tasks_are_cancelled(
             await database.__aenter__()
             emails = [f"{number}-{n}@example.com" for n in range(4)]
             tasks.extend(asyncio.create_task(unit(database, email)) for email in emails)
-            await asyncio.sleep(0.004 * number)
+            await asyncio.sleep(0.001 * number**2)
             if in_the_loop:
                 cancel_all(asyncio.current_task())
 
@@ -135,6 +135,36 @@ def cancel_all(
 ) -> None:
     for task in asyncio.all_tasks(loop) - {but}:
         task.cancel()
+
+
+async def test_the_end_of_the_database_waits_for_the_callbacks_of_a_commit(
+    fresh_database: db.Database,
+) -> None:
+    began, told = asyncio.Event(), list[str]()
+
+    async with db.Database(fresh_database.settings) as database:
+
+        async def callback() -> None:
+            began.set()
+            await asyncio.sleep(0.2)
+            async with database.transaction() as session:
+                await db.Repository[Author](session).create(email="grace@example.com")
+            told.append("ada@example.com")
+
+        async def unit() -> None:
+            async with database.transaction() as session:
+                await db.Repository[Author](session).create(email="ada@example.com")
+                db.on_commit(session, callback)
+
+        task = asyncio.create_task(unit())
+        await asyncio.wait_for(began.wait(), timeout=10)
+        # As uvicorn does when the time for a graceful shutdown is over.
+        task.cancel()
+    assert told == ["ada@example.com"]
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with fresh_database.session() as session:
+        assert await db.Repository[Author](session).count() == 2
 
 
 async def test_callbacks_run_where_a_listener_fails_after_the_commit(

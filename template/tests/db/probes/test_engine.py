@@ -255,6 +255,19 @@ async def test_a_failure_to_connect_names_the_settings_and_no_password(
     assert "secret" not in f"{raised.value} {health}"
 
 
+async def test_a_server_that_hangs_up_while_a_driver_connects_is_unavailable(
+    fresh_database: db.Database,
+) -> None:
+    async def connect(*_: object, **options: object) -> None:
+        raise RuntimeError("Transport does not expose socket instance")
+
+    arguments = {"async_creator_fn": connect}
+    async with db.Database(fresh_database.settings, connect_args=arguments) as database:
+        with pytest.raises(db.Unavailable, match="cannot connect: Transport"):
+            async with database.session() as session:
+                await session.scalar(ONE)
+
+
 async def test_a_host_that_can_be_no_name_is_told_of(fresh_database: db.Database) -> None:
     if not fresh_database.settings.url.host:
         pytest.skip("this database has no host")

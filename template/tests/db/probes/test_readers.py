@@ -1,15 +1,18 @@
 """What a reader is for, and what it refuses rather than break in silence."""
 
+import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import CreateSequence
 
-from . import db
+from . import db, driver
 from .models import Author
 
 
@@ -238,3 +241,74 @@ async def test_all_readers_share_one_engine_until_it_is_disposed(
                     binds.append(bind)
     assert binds[0] is binds[1]
     assert binds[2] is binds[3]
+
+
+async def test_a_connection_of_a_reader_serves_other_work_as_before(
+    fresh_database: db.Database,
+) -> None:
+    if not fresh_database.settings.url.host:
+        pytest.skip("SQLite's connections are always in autocommit")
+    settings = fresh_database.settings.model_copy(update={"pool_size": 1, "max_overflow": 0})
+    async with db.Database(settings) as database:
+        autocommit = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+        for number in range(3):
+            async with database.reader() as session:
+                assert len((await session.scalars(sa.select(Author.id))).all()) == number
+            async with autocommit.connect() as connection:
+                await connection.execute(sa.insert(Author).values(email=f"{number}@example.com"))
+            async with database.session() as session:
+                session.add(Author(email="lost@example.com"))
+                await session.flush()
+
+
+async def test_a_reader_whose_connection_is_lost_when_it_begins_keeps_none(
+    fresh_database: db.Database,
+) -> None:
+    if not fresh_database.settings.url.host:
+        pytest.skip("there is no network between this database and the tests")
+
+    def lose(connection: DBAPIConnection, *_: object) -> None:
+        driver.hang_up(connection.driver_connection)
+
+    event.listen(fresh_database.engine.sync_engine, "checkout", lose)
+    # The garbage collector would give back what was lost.
+    gc.disable()
+    try:
+        with pytest.raises(db.Unavailable):
+            async with fresh_database.reader() as session:
+                await session.scalar(sa.select(Author.id))
+        assert fresh_database.pool_status().in_use == 0
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+async def test_a_reader_that_is_cancelled_at_any_step_keeps_no_connection_and_no_task(
+    fresh_database: db.Database, is_new: bool
+) -> None:
+    async def read(database: db.Database) -> None:
+        async with database.reader() as session:
+            await session.scalar(sa.select(Author.id))
+
+    before = asyncio.all_tasks()
+    gc.disable()
+    try:
+        for step in range(40):
+            async with db.Database(fresh_database.settings) as database:
+                if not is_new:
+                    await read(database)
+                task = asyncio.create_task(read(database))
+                # A thread of SQLite needs time, and other drivers need turns of the event loop.
+                await asyncio.wait([task], timeout=step / 10_000)
+                for _ in range(step):
+                    await asyncio.sleep(0)
+                # As a cancelled scope of anyio does.
+                while not task.done():
+                    task.cancel()
+                    await asyncio.sleep(0)
+                assert database.pool_status().in_use == 0
+        if closing := asyncio.all_tasks() - before:
+            await asyncio.wait(closing, timeout=30)
+        assert asyncio.all_tasks() - before == set()
+    finally:
+        gc.enable()

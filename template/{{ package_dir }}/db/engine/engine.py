@@ -25,6 +25,11 @@ logger = logging.getLogger(__name__)
 
 Password = Callable[[], str | Awaitable[str]]
 
+# Errors of connecting that a driver does not define. It raises TypeError for an unknown parameter of
+# the URL, UnicodeError for a host that cannot be a host name, and RuntimeError if the server hangs up
+# before the driver has used the connection.
+_CONNECT_ERRORS = (OSError, RuntimeError, TypeError, UnicodeError)
+
 # Whether the text of an error speaks of TLS.
 _ABOUT_TLS = re.compile(r"\b(ssl|tls|certificate)", re.IGNORECASE).search
 
@@ -127,11 +132,10 @@ class _Listeners:
             password = self._password()
             # PRIVATE: sqlalchemy util.await_: do_connect is synchronous, a password may be async
             options["password"] = await_(password) if isawaitable(password) else password
-        # `handle_error` does not see errors of connecting. Drivers raise TypeError for an unknown
-        # parameter of the URL, and UnicodeError for a host that cannot be a host name.
+        # `handle_error` does not see errors of connecting.
         try:
             return sa_dialect.connect(*arguments, **options)
-        except (OSError, TypeError, UnicodeError, sa_dialect.loaded_dbapi.Error) as error:
+        except (*_CONNECT_ERRORS, sa_dialect.loaded_dbapi.Error) as error:
             # psycopg's messages have several lines.
             reason = " ".join(str(error).split())
             reason = reason or f"no answer within {self._settings.connect_timeout:g} s"

@@ -1,5 +1,6 @@
 """Sessions: safe commits, callbacks after a commit, readers, slots, the guard against sharing."""
 
+from .ending import wait_until_finished
 from .on_commit import on_commit, run_callbacks
 from .session import JoinMode, Session, create_session
 from .slots import Slots
@@ -14,4 +15,5 @@ __all__ = [
     "on_commit",
     "run_callbacks",
     "sync_session_of",
+    "wait_until_finished",
 ]

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Container, Coroutine
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,6 +12,8 @@ class _Ending(asyncio.Task[None]):
 
     At its end asyncio.run() cancels all tasks, as many frameworks do. That would interrupt a COMMIT.
     """
+
+    session: object
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel the task if a timer of the event loop or the task itself asks for it."""
@@ -35,12 +37,13 @@ class _Waiter(asyncio.Future[None]):
         self.set_result(None)
 
 
-async def finish(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Await a coroutine to its end, and raise a cancellation only then.
+async def finish(coroutine: Coroutine[Any, Any, None], session: object) -> None:
+    """Await a coroutine of a session to its end, and raise a cancellation only then.
 
     Nobody knows whether an interrupted COMMIT took effect.
     """
     ending = _Ending(coroutine, loop=asyncio.get_running_loop())
+    ending.session = session
     try:
         await asyncio.wait([ending])
     except asyncio.CancelledError as cancellation:
@@ -51,6 +54,14 @@ async def finish(coroutine: Coroutine[Any, Any, None]) -> None:
         # The same class of error: asyncio.timeout does not catch a subclass.
         raise
     ending.result()
+
+
+async def wait_until_finished(sessions: Container[object]) -> None:
+    """Wait for all coroutines of these sessions that `finish` awaits, except the caller's own."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    endings = [x for x in tasks if isinstance(x, _Ending) and x.session in sessions]
+    if endings:
+        await asyncio.wait(endings)
 
 
 async def _outlast(ending: _Ending) -> None:

@@ -100,7 +100,7 @@ class Session(AsyncSession):
 
     async def end(self, ending: Coroutine[Any, Any, None]) -> None:
         """Await a commit or a rollback, and then the callbacks, to the end."""
-        await finish(self._end(ending))
+        await finish(self._end(ending), self)
 
     async def _end(self, ending: Coroutine[Any, Any, None]) -> None:
         sync_session = sync_session_of(self)

@@ -1,0 +1,1 @@
+"""The rows of a model: the repository, pages, cursors, and bulk writes."""
