@@ -1,1 +1,0 @@
-"""The service: `db` is its data layer, `models` its tables, `repositories` their use."""

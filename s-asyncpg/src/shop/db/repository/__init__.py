@@ -1,1 +1,0 @@
-"""The rows of a model: the repository, pages, cursors, and bulk writes."""

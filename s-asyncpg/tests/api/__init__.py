@@ -1,1 +1,0 @@
-"""The tests of the API: requests to the application, on the database of the test."""
