@@ -13,6 +13,7 @@ KINDS = {
     "test_service": "a rendered service works",
     "test_mutations": "a change to the layer fails its test",
     "test_faults": "no fault loses or doubles a unit",
+    "test_load": "a load loses nothing, and ends",
     "test_properties": "pages and bulk writes hold for any rows",
     "test_replicas": "reads go to replicas, writes never",
     "test_pgbouncer": "PgBouncer may be between",

@@ -14,7 +14,6 @@ from httpx import ASGITransport, AsyncClient
 from shop.app import create_app
 from shop.db import Database
 
-NUMBER = int(sys.argv[1])
 MB = 2**20
 Request = tuple[str, str, dict[str, object]]
 JSON = {"content-type": "application/json"}
@@ -84,16 +83,18 @@ def resident() -> float:
     return pages * 4096 / MB
 
 
-async def send(client: AsyncClient, kind: Callable[[int], Request]) -> tuple[float, Counter[int]]:
-    """Send the requests of a kind, and return the memory after them and their answers."""
+async def send(
+    client: AsyncClient, kind: Callable[[int], Request], number_of_requests: int
+) -> tuple[float, Counter[int]]:
+    """Send requests of a kind, and return the memory after them and their answers."""
     answers: Counter[int] = Counter()
-    for number in range(NUMBER):
+    for number in range(number_of_requests):
         method, path, arguments = kind(number)
         answers[(await client.request(method, path, **arguments)).status_code] += 1  # type: ignore[arg-type]
     return resident(), answers
 
 
-async def main() -> None:
+async def main(number: int) -> None:
     app = create_app(Database())
     transport = ASGITransport(app, raise_app_exceptions=False)
     async with (
@@ -101,12 +102,13 @@ async def main() -> None:
         AsyncClient(transport=transport, base_url="http://test") as client,
     ):
         before = resident()
-        after_legal, answers = await send(client, legal)
-        print(f"{NUMBER} legal requests: {after_legal - before:.1f} MB, {dict(answers)}")
-        after_hostile, answers = await send(client, hostile)
-        print(f"{NUMBER} hostile requests: {after_hostile - after_legal:.1f} MB, {dict(answers)}")
+        after_legal, answers = await send(client, legal, number)
+        print(f"{number} legal requests: {after_legal - before:.1f} MB, {dict(answers)}")
+        after_hostile, answers = await send(client, hostile, number)
+        print(f"{number} hostile requests: {after_hostile - after_legal:.1f} MB, {dict(answers)}")
         assert max(answers) < 500, answers
         assert after_hostile - after_legal <= 5
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))

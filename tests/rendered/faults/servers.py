@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -100,6 +101,18 @@ async def hang_up_on_all(witness: db.Database) -> None:
                 await connection.exec_driver_sql(_END[BACKEND].format(number))
         while (await connection.scalars(others)).first():
             await asyncio.sleep(0.005)
+
+
+async def hang_up_on_some(witness: db.Database, number: int) -> int:
+    """End so many other connections to the witness's database at most, and say how many."""
+    async with _administered(witness) as connection:
+        others = (await connection.scalars(sa.text(_OTHERS[BACKEND]))).all()
+        ended = random.sample(others, min(number, len(others)))
+        for each in ended:
+            # It may have ended by itself.
+            with suppress(exc.DBAPIError):
+                await connection.exec_driver_sql(_END[BACKEND].format(each))
+    return len(ended)
 
 
 async def busy_connections(witness: db.Database) -> int:

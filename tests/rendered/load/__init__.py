@@ -1,0 +1,1 @@
+"""A service under load, which is checked to the last row: run in a rendered service."""
