@@ -1348,6 +1348,53 @@ MUTATIONS = [
     ),
     # Migrations.
     *(
+        Mutation(
+            f"src/shop/db/{file}",
+            old,
+            new,
+            f"tests/db/probes/test_concurrent_index.py::test_{test}",
+            "asyncpg",
+        )
+        for file, old, new, test in (
+            (
+                "concurrent_index.py",
+                "with op.get_context().autocommit_block():",
+                "if True:",
+                "an_index_is_built_behind_a_reader",
+            ),
+            (
+                "concurrent_index.py",
+                "if valid is False:",
+                "if False:",
+                "an_invalid_index_is_reported_and_built_again",
+            ),
+            (
+                "engine/dialect.py",
+                "WHERE NOT indisvalid",
+                "WHERE false",
+                "an_invalid_index_is_reported_and_built_again",
+            ),
+            (
+                "migrate.py",
+                "if problem := dialect.invalid_indexes(migration.connection):",
+                'if problem := "":',
+                "an_invalid_index_is_reported_and_built_again",
+            ),
+            (
+                "concurrent_index.py",
+                "        if valid:\n",
+                "        if False:\n",
+                "an_index_that_is_built_already_is_left_alone",
+            ),
+            (
+                "concurrent_index.py",
+                "IN SHARE UPDATE EXCLUSIVE MODE",
+                "IN ACCESS SHARE MODE",
+                "the_build_of_another_session_is_waited_for",
+            ),
+        )
+    ),
+    *(
         Mutation(file, old, new, f"tests/db/{test}", driver)
         for file, old, new, test, driver in (
             *(

@@ -21,24 +21,24 @@ ORDER = (
     {"session"},
     {"repository"},
     {"database"},
-    {"migrate", "fastapi", "replicas", "testing", "doctor", "__main__"},
+    {"migrate", "concurrent_index", "fastapi", "replicas", "testing", "doctor", "__main__"},
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 
 # Code lines by driver: neither blank, comment nor docstring. These are only ever lowered. To raise
 # one takes a decision record in docs/decisions that says what the lines buy.
 PRODUCTION = {
-    "aiosqlite": 3482,
-    "asyncpg": 3748,
-    "psycopg": 3817,
-    "asyncmy": 3488,
-    "aiomysql": 3507,
+    "aiosqlite": 3512,
+    "asyncpg": 3811,
+    "psycopg": 3880,
+    "asyncmy": 3518,
+    "aiomysql": 3537,
 }
 TESTING = 571
 FASTAPI = 160
 REPLICAS = 80
 # Lines of a module, comments and all. A module that outgrows this has two subjects.
-LENGTH = {"repository/repository.py": 715, "engine/dialect.py": 400}
+LENGTH = {"repository/repository.py": 715, "engine/dialect.py": 407}
 USUAL_LENGTH = 365
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from harness import FIRST_DRIVERS, Project
+from harness import DRIVERS, FIRST_DRIVERS, Project
 
 Render = Callable[..., Project]
 
@@ -49,6 +49,26 @@ CHANGES = {
     ),
     "posts.body": ("mapped_column(sa.Text)", 'mapped_column(sa.Text, comment="Markdown")'),
 }
+
+
+# Runs the SQL of all migrations in the database's own client.
+CLIENT = """
+import os, subprocess
+from sqlalchemy import make_url
+
+url = make_url(os.environ["DATABASE_URL"])
+database, command = url.get_backend_name(), ["alembic", "upgrade", "head", "--sql"]
+sql = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+address = {"host": url.host, "port": url.port, "user": url.username}
+options = [f"--{name}={value}" for name, value in address.items()]
+client = {
+    "sqlite": ["sqlite3", "-bail", url.database],
+    "postgresql": ["psql", "--quiet", "--set=ON_ERROR_STOP=1", "--username=postgres"]
+    + options[:2] + [url.database],
+    "mysql": ["mariadb", *options, url.database],
+}
+subprocess.run(client[database], input=sql, check=True, text=True)
+"""
 
 
 def _revise(
@@ -160,3 +180,70 @@ def test_squawk_refuses_what_keeps_a_service_waiting(render: Render) -> None:
     assert "0002 require-concurrent-index-creation During normal index creation" in said
     _configure(project, "guards_accept", {"0002 require-concurrent-index-creation"})
     _pass(project, "test_squawk")
+
+
+def test_a_revision_that_would_be_empty_is_not_written(render: Render) -> None:
+    project = render()
+    before = project.tree
+    said = project.run_on_a_database(
+        "alembic upgrade head", "alembic revision --autogenerate -m nothing", "alembic check"
+    )
+    assert "The models and the migrations agree: no revision is written." in said
+    assert [x for x in project.tree if x not in before and x.endswith(".py")] == []
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("driver", FIRST_DRIVERS)
+def test_a_new_revision_is_fit_to_be_committed(render: Render, driver: str) -> None:
+    project = render(driver=driver)
+    models = project["src/shop/models.py"]
+    for old, new in (
+        ("title: Mapped[str]", "headline: Mapped[str]"),
+        (
+            "    email: Mapped[str]",
+            "    seen_at: Mapped[datetime | None] = mapped_column(UTCDateTime)\n"
+            "    balance: Mapped[Decimal | None] = mapped_column(ExactDecimal(10, 2))\n"
+            "    extra: Mapped[JSONObject | None]\n"
+            "    email: Mapped[str]",
+        ),
+        ("    Base,\n", "    Base,\n    ExactDecimal,\n    UTCDateTime,\n"),
+        ("from enum", "from datetime import datetime\nfrom decimal import Decimal\nfrom enum"),
+        (
+            "        # What readers ask for",
+            '        partial_index("headline", where="deleted_at IS NULL"),\n'
+            "        # What readers ask for",
+        ),
+    ):
+        assert models.count(old) == 1, old
+        models = models.replace(old, new)
+    project["src/shop/models.py"] = models
+    revision = "alembic revision --autogenerate -m headlines"
+    project.run_on_a_database("alembic upgrade head", revision)
+    (path,) = (x for x in project.tree if x.endswith("_headlines.py"))
+    assert re.search(r"/20\d{6}_\d{4}_[0-9a-f]{12}_headlines\.py$", path)
+    assert "# Was a column renamed? Then op.alter_column(new_column_name=...)" in project[path]
+    project.run("ruff", "check", path)
+    project.run("ruff", "format", "--check", path)
+    project.run("mypy", "--strict", path)
+    # It stands alone, and makes what the models say.
+    assert "shop" not in project[path]
+    project.run_on_a_database("alembic upgrade head", "alembic check", "alembic downgrade base")
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_the_sql_of_the_migrations_runs_in_the_databases_client(
+    render: Render, driver: str
+) -> None:
+    # Without a server Alembic takes MariaDB for MySQL, which has no type for a UUID.
+    project = render(driver=driver, key="bigint")
+    _revise(
+        project,
+        "0002",
+        """op.execute("UPDATE posts SET title = '5% off: it''s' WHERE title LIKE 'a%'")""",
+        SELECT,
+    )
+    project["client.py"] = CLIENT
+    doctor = "python -m shop.db doctor"
+    said = project.run_on_a_database("python client.py", "alembic check", doctor)
+    assert "at 0002, the newest revision" in said

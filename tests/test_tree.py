@@ -20,6 +20,7 @@ Render = Callable[..., Project]
 
 # Probes that come with another answer too.
 WEB_PROBES = [f"tests/db/probes/{name}.py" for name in ("test_answers", "test_fastapi", "web")]
+POSTGRESQL_PROBES = ["tests/db/probes/test_concurrent_index.py"]
 REPLICA_PROBES = ["tests/db/probes/replicas.py", "tests/db/probes/test_replicas.py"]
 # The layer's own tests, of which there are more with each release.
 PROBES = [
@@ -27,7 +28,7 @@ PROBES = [
     for file in (REPOSITORY / "template" / "tests" / "db" / "probes").iterdir()
     if file.is_file()
     if (path := file.relative_to(REPOSITORY / "template").as_posix().removesuffix(".jinja"))
-    not in (*WEB_PROBES, *REPLICA_PROBES)
+    not in (*WEB_PROBES, *REPLICA_PROBES, *POSTGRESQL_PROBES)
 ]
 
 OURS = [
@@ -109,7 +110,11 @@ SERVER = ["compose.yaml", "src/shop/db/testing/servers.py"]
 
 def server_files(driver: str) -> list[str]:
     """What a driver with a server adds: COPY and squawk are PostgreSQL's."""
-    postgresql = ["src/shop/db/repository/copy.py", "tests/db/test_squawk.py"]
+    postgresql = [
+        "src/shop/db/concurrent_index.py",
+        "src/shop/db/repository/copy.py",
+        "tests/db/test_squawk.py",
+    ]
     return [*SERVER, *(postgresql if DRIVERS[driver]["database"] == "postgresql" else [])]
 
 
@@ -181,7 +186,7 @@ def test_a_service_with_an_api_and_the_probes(render: Render) -> None:
 
 
 def test_a_service_with_replicas_and_the_probes(render: Render) -> None:
-    added = [*server_files("asyncpg"), *REPLICAS, *PROBES, *REPLICA_PROBES]
+    added = [*server_files("asyncpg"), *REPLICAS, *PROBES, *REPLICA_PROBES, *POSTGRESQL_PROBES]
     project = render(driver="asyncpg", extras=["replicas", "probes"])
     assert project.tree == sorted([ANSWERS, *OURS, *THEIRS, *added])
 

@@ -25,6 +25,8 @@ JSON = sa.JSON()
 NATIVE_DECIMAL = True
 DECIMAL_DIGITS = 65
 BIGINT_KEY = sa.BigInteger()
+# How the database counts such a key: by itself.
+IDENTITY: tuple[sa.Identity, ...] = ()
 
 # https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
 # https://mariadb.com/docs/server/reference/error-codes
@@ -304,6 +306,11 @@ async def prepare_migration(connection: AsyncConnection, settings: DatabaseSetti
 
 def guard_migration(connection: sa.Connection) -> None:
     """Guard a migration on a connection of the program: nothing is needed."""
+
+
+def invalid_indexes(connection: sa.Connection) -> str:
+    """Return a sentence about the indexes that an interrupted build left: here it leaves none."""
+    return ""
 
 
 async def connection_limit(connection: AsyncConnection) -> int | None:

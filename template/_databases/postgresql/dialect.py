@@ -22,6 +22,8 @@ JSON = JSONB()
 NATIVE_DECIMAL = True
 DECIMAL_DIGITS = 1000
 BIGINT_KEY = sa.BigInteger()
+# How the database counts such a key.
+IDENTITY: tuple[sa.Identity, ...] = (sa.Identity(),)
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 UNIQUE_VIOLATION = frozenset({"23505", "23P01"})
@@ -84,6 +86,11 @@ LOCK_HOLDERS = """
         (SELECT pid FROM pg_locks WHERE granted AND relation >= 16384)
     ORDER BY xact_start LIMIT 3
 """
+# A build that runs looks the same.
+_INVALID_INDEXES = sa.text("""
+    SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid
+    AND indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index)
+""")
 
 
 def locate(url: sa.URL) -> str:
@@ -335,6 +342,12 @@ async def prepare_migration(connection: AsyncConnection, settings: DatabaseSetti
 
 def guard_migration(connection: sa.Connection) -> None:
     """Guard a migration on a connection of the program: nothing is needed."""
+
+
+def invalid_indexes(connection: sa.Connection) -> str:
+    """Return a sentence about the indexes that an interrupted build left, or an empty text."""
+    names = ", ".join(connection.scalars(_INVALID_INDEXES))
+    return names and f"{names}: invalid, because the build was interrupted"
 
 
 async def connection_limit(connection: AsyncConnection) -> int | None:

@@ -30,6 +30,8 @@ NATIVE_DECIMAL = False
 DECIMAL_DIGITS = 15
 # Only a column declared INTEGER counts up by itself. It holds 64 bits.
 BIGINT_KEY = sa.Integer()
+# How the database counts such a key: by itself.
+IDENTITY: tuple[sa.Identity, ...] = ()
 
 # https://www.sqlite.org/rescode.html
 UNIQUE_VIOLATION = frozenset(
@@ -306,6 +308,11 @@ async def prepare_migration(connection: AsyncConnection, settings: DatabaseSetti
 def guard_migration(connection: sa.Connection) -> None:
     """Guard a migration on a connection of the program: no row that refers to a table may go."""
     event.listen(connection, "before_cursor_execute", _refuse_drop)
+
+
+def invalid_indexes(connection: sa.Connection) -> str:
+    """Return a sentence about the indexes that an interrupted build left: here it leaves none."""
+    return ""
 
 
 async def connection_limit(connection: AsyncConnection) -> int | None:

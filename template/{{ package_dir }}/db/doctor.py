@@ -90,6 +90,9 @@ async def check_migrations(connection: AsyncConnection, config: Config) -> Check
         problem = f"env.py failed: {type(error).__name__}: {error}".partition("\n")[0]
         advice = f"have it call {__package__}.migrate.run(metadata)"
         return Check("migrations", "failed", problem, advice)
+    if problem := await connection.run_sync(dialect.invalid_indexes):
+        advice = "build each again by create_index_concurrently() in a revision, or drop it"
+        return Check("migrations", "failed", problem, advice)
     if current == newest:
         return Check("migrations", "ok", f"at {newest}, the newest revision")
     behind = f"the database is at {current}, and the newest revision is {newest}"

@@ -11,8 +11,10 @@ from typing import Literal
 
 import sqlalchemy as sa
 from alembic import command, context, op
+from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.config import Config
+from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
@@ -86,6 +88,7 @@ def run(
         "render_as_batch": dialect.RENDER_AS_BATCH,
         "compare_server_default": True,
         "render_item": _render_item,
+        "process_revision_directives": _review,
         **configure,
         # A revision that waits for a lock is tried again. SQLite's lock is the one transaction.
         "transaction_per_migration": dialect.MIGRATION_LOCK is not None,
@@ -269,6 +272,33 @@ def _migrate(
         steps.attach(context.get_context())
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _review(migration: MigrationContext, _: object, scripts: list[ops.MigrationScript]) -> None:
+    """Look at what autogenerate found: for `alembic check` and `alembic revision`."""
+    assert migration.connection
+    if problem := dialect.invalid_indexes(migration.connection):
+        raise CommandError(f"{problem}: build each again, or drop it")
+    if not getattr(context.config.cmd_opts, "autogenerate", False):
+        return
+    changes = [x for script in scripts for each in script.upgrade_ops_list for x in each.ops]
+    if not changes:
+        context.config.print_stdout("The models and the migrations agree: no revision is written.")
+        scripts.clear()
+    for table in changes:
+        if isinstance(table, ops.ModifyTableOps):
+            kinds = {type(x) for x in table.ops}
+            if {ops.AddColumnOp, ops.DropColumnOp} <= kinds:
+                table.ops = [_Comment(), *table.ops]
+
+
+class _Comment(ops.MigrateOperation):
+    """A comment in a revision that drops a column and adds one."""
+
+
+@renderers.dispatch_for(_Comment)
+def _render_comment(_: AutogenContext, comment: _Comment) -> str:
+    return "# Was a column renamed? Then op.alter_column(new_column_name=...) keeps its values."
 
 
 def _render_item(kind: str, item: object, context: AutogenContext) -> str | Literal[False]:
