@@ -3093,4 +3093,66 @@ MUTATIONS = [
         )
         for code, driver in (("08007", "asyncpg"), ("40003", "psycopg"))
     ),
+    # Several hosts.
+    *(
+        Mutation(
+            "src/shop/db/engine/hosts.py",
+            old,
+            new,
+            f"tests/db/probes/test_hosts.py::test_{test}",
+            "asyncpg",
+        )
+        for old, new, test in (
+            ("match[2] or match[4]", '""', "a_list_of_hosts_may_have_ports"),
+            (
+                "self._places.sort(key=lambda x: x != place)",
+                "pass",
+                "the_server_that_was_what_it_must_be_is_tried_first",
+            ),
+            ('if attribute != "any":', "if attribute:", "hosts_are_tried_in_the_order_of_the_url"),
+            ('("standby", "any")', '("any",)', "a_standby_is_preferred_in_two_passes"),
+            (
+                "self._silent.get(x[0], before) > before",
+                "0",
+                "a_silent_host_is_tried_after_all_others",
+            ),
+            (
+                "except BaseException as error:",
+                "except Exception as error:",
+                "a_caller_that_does_not_wait_so_long_finds_the_next_host_later",
+            ),
+            ("if self._balanced:", "if not self:", "balanced_hosts_are_tried_in_any_order"),
+            (
+                "if attribute not in _ATTRIBUTES:",
+                "if not attribute:",
+                "an_unknown_attribute_is_refused_in_a_sentence",
+            ),
+        )
+    ),
+    Mutation(
+        "src/shop/db/engine/driver.py",
+        "partial(Hosts(settings.url).connect, _asyncpg.connect)",
+        "_asyncpg.connect",
+        "tests/db/probes/faults/test_failovers.py::test_first_host_silent",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/engine/driver.py",
+        "partial(Hosts(settings.url).connect, connect)",
+        "connect",
+        "tests/db/probes/faults/test_failovers.py::test_first_host_silent",
+        "psycopg",
+    ),
+    Mutation(
+        "src/shop/db/tls.py",
+        'host = re.sub(r"^',
+        'host = re.sub(r"^x',
+        "tests/db/probes/test_settings.py::test_several_hosts_are_this_machine_only_if_all_are",
+    ),
+    Mutation(
+        "src/shop/db/settings.py",
+        'or (parts.get("port") and has_ports)',
+        "",
+        "tests/db/probes/test_settings.py::test_hosts_in_two_places_are_refused",
+    ),
 ]

@@ -1,6 +1,8 @@
 """The differences of asyncpg: how to connect, test and drop a connection, and its errors."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
 from typing import Any, Protocol
 
 from sqlalchemy.exc import DataError
@@ -8,11 +10,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..settings import DatabaseSettings
 from ..tls import create_context
+from .hosts import Hosts
+
+# asyncpg has no types.
+_asyncpg: Any = import_module("asyncpg")
 
 # Parameters of libpq for the server. asyncpg expects them in `server_settings`.
 _SERVER_PARAMETERS = ("application_name", "options")
 # Parameters of libpq that asyncpg does not know.
 IGNORED_PARAMETERS = (
+    # Hosts reads these.
+    *("host", "port", "load_balance_hosts"),
     *_SERVER_PARAMETERS,
     *("channel_binding", "gssencmode", "connect_timeout", "tcp_user_timeout", "keepalives"),
     *("keepalives_idle", "keepalives_interval", "keepalives_count"),
@@ -60,6 +68,8 @@ def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) ->
     query = settings.url.query
     parameters = {name: query[name] for name in _SERVER_PARAMETERS if name in query}
     arguments: dict[str, object] = {
+        # PRIVATE: sqlalchemy async_creator_fn: async_creator, its public form, ignores the URL
+        "async_creator_fn": partial(Hosts(settings.url).connect, _asyncpg.connect),
         "timeout": settings.connect_timeout,
         "command_timeout": settings.command_timeout or None,
         "ssl": create_context(settings.tls_mode, settings.tls_authority) or False,

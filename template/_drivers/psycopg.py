@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,10 @@ from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..settings import DatabaseSettings
+from .hosts import Hosts
 
-# connect_arguments() merges this parameter of a URL with the layer's own options.
-IGNORED_PARAMETERS = ("options",)
+# connect_arguments() merges `options` with the layer's own; Hosts reads the others.
+IGNORED_PARAMETERS = ("options", "host", "port", "load_balance_hosts")
 
 # The types of the database that COPY writes, as it does arrays of them, and those of their values.
 _PYTHON_TYPES: Mapping[str, set[type]] = {
@@ -127,7 +129,7 @@ def connect_arguments(settings: DatabaseSettings, session: Mapping[str, str]) ->
     options = (f"-c {name}={value}" for name, value in session.items())
     arguments: dict[str, object] = {
         # PRIVATE: sqlalchemy async_creator_fn: async_creator, its public form, ignores the URL
-        "async_creator_fn": connect,
+        "async_creator_fn": partial(Hosts(settings.url).connect, connect),
         # psycopg accepts whole seconds, at least 2.
         "connect_timeout": math.ceil(settings.connect_timeout),
         "application_name": settings.application_name,

@@ -1,5 +1,6 @@
 """TLS: the parameters of a URL that describe it, and the SSL context that they mean."""
 
+import re
 import ssl
 from ipaddress import ip_address
 from pathlib import Path
@@ -59,7 +60,8 @@ def without_parameters(url: URL) -> URL:
 def default_mode(url: URL) -> TLSMode:
     """Return the mode for a URL that names none: `disable` for this machine, else `verify-full`."""
     # libpq connects to `hostaddr` whatever the host is, and a service has an address of its own.
-    hosts = [host for name in ("hostaddr", "host", "service") for host in _words(url, name)]
+    texts = [text for name in ("hostaddr", "host", "service") for text in _words(url, name)]
+    hosts = [host for text in texts for host in text.split(",")]
     return "disable" if all(map(_is_local, hosts or [url.host or "localhost"])) else "verify-full"
 
 
@@ -92,6 +94,8 @@ def _parameter(url: URL, names: tuple[str, ...]) -> str:
 
 def _is_local(host: str) -> bool:
     """Return whether a host is this machine: by name, by address, or as a socket directory."""
+    # A list of hosts has ports. An IPv6 address needs brackets to have one.
+    host = re.sub(r"^([^:]+):\d+$|^\[(.+)\](?::\d+)?$", r"\1\2", host)
     if host == "localhost" or host.startswith("/"):
         return True
     try:

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .. import db
+from ..proxy import Proxy, proxy
 from .cluster import Node, pair
 from .conftest import report
-from .ground import FACTOR, PATIENCE, Unit, insert
+from .ground import FACTOR, PATIENCE, Unit, insert, together
 from .servers import only
 
 pytestmark = only("postgresql", why="the standby is one of PostgreSQL's")
@@ -24,8 +25,10 @@ WRITERS = 5
 class Ledger:
     """Writers that note what they have committed, and how long each unit took."""
 
-    def __init__(self, database: db.Database) -> None:
+    def __init__(self, database: db.Database, network: Proxy) -> None:
         self.database = database
+        # Between the writers and the primary.
+        self.network = network
         self.committed: list[str] = []
         self.longest = 0.0
         self._stop = False
@@ -79,14 +82,14 @@ async def is_there(session: AsyncSession, name: str) -> bool:
     return await session.scalar(sa.select(Unit.id).where(Unit.name == name)) is not None
 
 
-def settings_of(*nodes: Node) -> db.DatabaseSettings:
+def settings_of(*urls: sa.URL, attribute: str = "read-write") -> db.DatabaseSettings:
     """Return a worker's settings for several servers."""
-    hosts = tuple(f"127.0.0.1:{node.port}" for node in nodes)
-    query = {"host": hosts, "target_session_attrs": "read-write"}
-    url = nodes[0].url.set(host="", port=None).update_query_dict(query)
+    hosts = tuple(f"{url.host}:{url.port}" for url in urls)
+    query = {"host": hosts, "target_session_attrs": attribute}
+    url = urls[0].set(host="", port=None).update_query_dict(query)
     # A worker's: nobody waits for its units.
     worker = {"pool_size": WRITERS, "max_overflow": 0, "retry_for": 30.0, "connect_timeout": 2.0}
-    return db.DatabaseSettings(url=url, tls="disable").model_copy(update=worker)
+    return db.DatabaseSettings(url=url).model_copy(update=worker)
 
 
 async def create_tables(node: Node) -> None:
@@ -110,10 +113,10 @@ class Failovers:
     async def survive(self, fault: Fault) -> None:
         """Have a failover happen to new servers, and compare the rows with the ledger."""
         for _ in range(self.times):
-            async with pair() as (primary, standby):
+            async with pair() as (primary, standby), proxy(primary.url) as (network, url):
                 await create_tables(primary)
-                async with db.Database(settings_of(primary, standby)) as database:
-                    ledger = Ledger(database)
+                async with db.Database(settings_of(url, standby.url)) as database:
+                    ledger = Ledger(database, network)
                     async with asyncio.timeout(PATIENCE), ledger.writing():
                         await ledger.progress()
                         winner = await fault(primary, standby, ledger)
@@ -146,6 +149,31 @@ async def test_standby_promoted_5_s_after_the_primary_died(failovers: Failovers)
     await failovers.survive(partial(kill_and_promote, seconds=5))
 
 
+async def test_first_host_silent(failovers: Failovers) -> None:
+    async def fault(primary: Node, standby: Node, ledger: Ledger) -> Node:
+        ledger.network.silence()
+        await standby.promote()
+        return standby
+
+    await failovers.survive(fault)
+    # A new process finds out that a host is silent, and may be asked before: by /health/ready.
+    async with pair() as (_, standby), proxy(standby.url) as (network, url):
+        await standby.promote()
+        network.silence()
+        async with db.Database(settings_of(url, standby.url)) as database:
+            assert not (await database.ping(timeout=1.5)).ok
+            assert (await database.ping(timeout=1.5)).ok
+        async with db.Database(settings_of(url, standby.url)) as database:
+            for limit in (database.settings.connect_timeout + 0.5, 0.5):
+                async with asyncio.timeout(limit):
+                    # At the same time, so that each has a connection of its own.
+                    await together(database.run(sleep) for _ in range(2))
+
+
+async def sleep(session: AsyncSession) -> None:
+    await session.execute(sa.select(sa.func.pg_sleep(0.1)))
+
+
 async def test_switch_over_without_dropped_connections(failovers: Failovers) -> None:
     async def fault(primary: Node, standby: Node, ledger: Ledger) -> Node:
         await primary.execute(
@@ -168,12 +196,32 @@ async def refuse_writes(node: Node) -> None:
         assert not (await database.ping()).ok
 
 
+PORT = sa.select(sa.func.inet_server_port())
+
+
+async def choose(standby: Node, primary: Node) -> None:
+    """See that `target_session_attrs` chooses the server, in whichever order the hosts are."""
+    writes, reads = [primary.port] * 2, [standby.port] * 2
+    for attribute, ports in {
+        **dict.fromkeys(("read-write", "primary"), writes),
+        **dict.fromkeys(("read-only", "standby", "prefer-standby"), reads),
+        "any": [standby.port, primary.port],
+    }.items():
+        found: list[int | None] = []
+        for urls in ((standby.url, primary.url), (primary.url, standby.url)):
+            settings = settings_of(*urls, attribute=attribute)
+            async with db.Database(settings) as database, database.reader() as session:
+                found.append(await session.scalar(PORT))
+        assert found == ports
+
+
 async def test_old_primary_back_as_a_standby(failovers: Failovers) -> None:
     async def fault(primary: Node, standby: Node, ledger: Ledger) -> Node:
         await kill_and_promote(primary, standby, ledger, seconds=1)
         await ledger.progress()
         await primary.follow(standby)
         await refuse_writes(primary)
+        await choose(primary, standby)
         await ledger.progress()
         return await kill_and_promote(standby, primary, ledger, seconds=1)
 

@@ -195,6 +195,44 @@ def test_the_words_of_a_providers_url_are_understood(query: str, mode: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("hosts", "mode"),
+    [
+        ("host=127.0.0.1:5&host=localhost:6", "disable"),
+        ("host=127.0.0.1,localhost&port=5,6", "disable"),
+        ("host=[::1]:5&host=::1", "disable"),
+        ("host=127.0.0.1:5&host=db.example:5", "verify-full"),
+        ("host=127.0.0.1,db.example", "verify-full"),
+    ],
+)
+def test_several_hosts_are_this_machine_only_if_all_are(hosts: str, mode: str) -> None:
+    assert Settings.model_validate({"url": f"{DRIVER}://me@/shop?{hosts}"}).tls_mode == mode
+
+
+@pytest.mark.parametrize(
+    ("query", "parts"),
+    [
+        ("host=one", {"host": "two"}),
+        ("host=one:5", {"port": "6"}),
+        ("host=one&port=5", {"port": "6"}),
+        ("", {"host": "one,two"}),
+    ],
+)
+def test_hosts_in_two_places_are_refused(
+    setenv: Callable[..., None], query: str, parts: dict[str, str]
+) -> None:
+    setenv(url=f"{DRIVER}://me@/shop?{query}", **parts)
+    with pytest.raises(ValidationError, match="DATABASE_HOST and DATABASE_PORT are for one host"):
+        Settings()
+
+
+def test_a_host_behind_the_question_mark_takes_the_port_of_the_settings(
+    setenv: Callable[..., None],
+) -> None:
+    setenv(url=f"{DRIVER}://me@/shop?host=/run/server", port="6")
+    assert Settings().url == sa.make_url(f"{DRIVER}://me@:6/shop?host=/run/server")
+
+
+@pytest.mark.parametrize(
     "query", ["sslmode=require&sslmode=disable", "sslmode=require&ssl=false", "options=a&options=b"]
 )
 def test_a_parameter_that_is_there_twice_is_refused(query: str) -> None:
