@@ -109,15 +109,10 @@ SERVER = ["compose.yaml", "src/shop/db/testing/servers.py"]
 
 
 def server_files(driver: str) -> list[str]:
-<<<<<<< HEAD
-    """What a driver with a server adds: COPY and squawk are PostgreSQL's."""
-    postgresql = [
-        "src/shop/db/concurrent_index.py",
-=======
     """What a driver with a server adds: COPY, lists of hosts and squawk are PostgreSQL's."""
     postgresql = [
+        "src/shop/db/concurrent_index.py",
         "src/shop/db/engine/hosts.py",
->>>>>>> 1a87856 (Try several hosts one by one, and refuse addresses in two places)
         "src/shop/db/repository/copy.py",
         "tests/db/test_squawk.py",
     ]
