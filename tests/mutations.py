@@ -3155,4 +3155,11 @@ MUTATIONS = [
         "",
         "tests/db/probes/test_settings.py::test_hosts_in_two_places_are_refused",
     ),
+    Mutation(
+        "src/shop/db/engine/dialect.py",
+        '"connect", _refuse_cockroachdb, insert=True',
+        '"close", _refuse_cockroachdb',
+        "tests/db/probes/test_hosts.py::test_cockroachdb_is_refused_in_a_sentence",
+        "psycopg",
+    ),
 ]

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql import visitors
 
@@ -141,6 +142,8 @@ def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
         ValueError: A variable of libpq contradicts the settings.
     """
     _check_environment(settings)
+    # Before SQLAlchemy's own listener, which asks for the version.
+    event.listen(engine.sync_engine, "connect", _refuse_cockroachdb, insert=True)
     if settings.pooler == "none":
         event.listen(engine.sync_engine, "begin", _begin)
         return
@@ -154,6 +157,16 @@ def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
         if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
             read_only = connection.exec_driver_sql(statement).scalar()
             connection.info["only_reads"] = read_only == "on"
+
+
+def _refuse_cockroachdb(connection: AdaptedConnection, record: object) -> None:
+    raw: Any = connection.driver_connection
+    if driver.reported(raw, "crdb_version"):
+        driver.hang_up(raw)
+        raise ValueError(
+            "the server is CockroachDB, which is not supported: its dialect for SQLAlchemy requires"
+            " SQLAlchemy below 2.1"
+        )
 
 
 def _server_settings(settings: DatabaseSettings) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import random
+import struct
 from typing import Any
 
 import pytest
@@ -107,6 +108,31 @@ async def test_each_host_is_named_with_its_reason() -> None:
     network = Network("host=one&host=two", one="silent", two="refuses")
     with pytest.raises(ConnectionError, match="one: no answer in time; two: refused"):
         await network.connect()
+
+
+async def serve_cockroachdb(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Accept a connection, and report the parameter that CockroachDB reports."""
+    (length,) = struct.unpack("!i", await reader.readexactly(4))
+    await reader.readexactly(length - 4)
+    # AuthenticationOk, ParameterStatus, BackendKeyData, ReadyForQuery.
+    for kind, body in (
+        (b"R", bytes(4)),
+        (b"S", b"server_version\x0013.0.0\0"),
+        (b"S", b"crdb_version\0CockroachDB CCL v25.1.0\0"),
+        (b"K", bytes(8)),
+        (b"Z", b"I"),
+    ):
+        writer.write(kind + struct.pack("!i", len(body) + 4) + body)
+    await reader.read()
+    writer.close()
+
+
+async def test_cockroachdb_is_refused_in_a_sentence() -> None:
+    server = await asyncio.start_server(serve_cockroachdb, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    url = sa.make_url(f"{db.settings.DRIVER}://root@127.0.0.1:{port}/defaultdb")
+    async with server, db.Database(db.DatabaseSettings(url=url)) as database:
+        assert "the server is CockroachDB, which is not" in str((await database.ping()).error)
 
 
 async def test_an_unknown_attribute_is_refused_in_a_sentence(fresh_database: db.Database) -> None:
