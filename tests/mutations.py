@@ -361,6 +361,32 @@ MUTATIONS = [
         "        return\n",
         "tests/db/probes/test_transactions.py::test_a_timeout_during_commit_is_a_timeout_and_committed",
     ),
+    # Operations.
+    Mutation(
+        "src/shop/db/database.py",
+        'logger.info("database: %s"',
+        'logger.debug("database: %s"',
+        "tests/db/probes/test_cookbook.py::test_see_what_the_layer_logs",
+    ),
+    Mutation(
+        "tests/db/probes/test_cookbook.py",
+        "status=Status(span.status.status_code)",
+        "status=span.status",
+        "tests/db/probes/test_cookbook.py::test_trace_statements_without_their_values",
+        "psycopg",
+    ),
+    Mutation(
+        "tests/db/probes/test_cookbook.py",
+        ", skip_dep_check=True",
+        "",
+        "tests/db/probes/test_cookbook.py::test_trace_statements_without_their_values",
+    ),
+    Mutation(
+        "src/shop/db/engine/health.py",
+        "in_use=pool.checkedout()",
+        "in_use=0 * pool.checkedout()",
+        "tests/db/probes/test_cookbook.py::test_measure_the_pool_for_prometheus",
+    ),
     Mutation(
         "src/shop/db/engine/dialect.py",
         "_connect, insert=True)",

@@ -225,6 +225,28 @@ print(shop.__file__)
 """
 
 
+# Opens the database as a web server does.
+LOGGED = """
+import asyncio, logging
+from shop.app import create_app
+
+async def main() -> None:
+    app = create_app()
+    async with app.router.lifespan_context(app):
+        pass
+
+{}
+asyncio.run(main())
+"""
+
+
+def test_a_line_of_the_readme_shows_what_the_layer_logs(render: Render) -> None:
+    project = render(web="fastapi")
+    [line] = re.findall(r"^logging\..*$", project["README.md"], re.M)
+    assert "INFO:shop.db.database:database: " in project.run("python", "-c", LOGGED.format(line))
+    assert "shop.db" not in project.run("python", "-c", LOGGED.format(""))
+
+
 def test_a_wheel_leaves_the_fixtures_out_and_works_without_them(
     render: Render, tmp_path: Path
 ) -> None:

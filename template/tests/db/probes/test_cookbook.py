@@ -4,16 +4,24 @@ To be read and copied from. `session` stands for the session of your own unit of
 """
 
 import asyncio
+import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from importlib import import_module
 from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Status, StatusCode
 from polyfactory.factories.sqlalchemy_factory import (
     SQLAlchemyFactory,
     SQLAlchemyPersistenceMethod,
 )
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import (
@@ -466,6 +474,92 @@ async def test_call_code_that_knows_no_async(session: AsyncSession) -> None:
 
     await shelf(session)
     assert await session.run_sync(count) == 3
+
+
+# ------------------------------------------------------------------------------- operations
+
+
+async def test_see_what_the_layer_logs(
+    fresh_database: db.Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    # In a service, where the process begins: logging.basicConfig(level=logging.INFO)
+    with caplog.at_level(logging.INFO):
+        async with db.Database(fresh_database.settings):
+            pass
+    assert "database: " in caplog.text
+
+
+class ExporterWithoutValues(SpanExporter):
+    """An exporter that leaves out the texts and events of errors, in which drivers quote rows."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return self._exporter.export([_without_text(span) for span in spans])
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+
+def _without_text(span: ReadableSpan) -> ReadableSpan:
+    return ReadableSpan(
+        span.name,
+        context=span.context,
+        parent=span.parent,
+        resource=span.resource,
+        attributes=span.attributes,
+        links=span.links,
+        kind=span.kind,
+        instrumentation_scope=span.instrumentation_scope,
+        status=Status(span.status.status_code),
+        start_time=span.start_time,
+        end_time=span.end_time,
+    )
+
+
+async def test_trace_statements_without_their_values(fresh_database: db.Database) -> None:
+    # In a service: ExporterWithoutValues(OTLPSpanExporter()), and a BatchSpanProcessor.
+    exported = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(ExporterWithoutValues(exported)))
+    # The package is not typed. Otherwise: from ...sqlalchemy import SQLAlchemyInstrumentor
+    package: Any = import_module("opentelemetry.instrumentation.sqlalchemy")
+    instrumentor = package.SQLAlchemyInstrumentor()
+    # Without skip_dep_check it refuses SQLAlchemy 2.1: it logs an error, and traces nothing. Leave
+    # enable_commenter off: each statement would have a text of its own, which no cache knows.
+    instrumentor.instrument(
+        engine=fresh_database.engine.sync_engine, tracer_provider=provider, skip_dep_check=True
+    )
+    try:
+        async with fresh_database.transaction() as session:
+            await db.Repository[Author](session).create(email="ada@example.com")
+        with pytest.raises(db.UniqueViolation):
+            async with fresh_database.transaction() as session:
+                await db.Repository[Author](session).create(email="ada@example.com")
+    finally:
+        instrumentor.uninstrument()
+    spans = exported.get_finished_spans()
+    inserts = [x for x in spans if "INSERT INTO" in str((x.attributes or {}).get("db.statement"))]
+    assert [x.status.status_code for x in inserts] == [StatusCode.UNSET, StatusCode.ERROR]
+    assert "ada@example.com" not in "".join(span.to_json() for span in spans)
+
+
+async def test_measure_the_pool_for_prometheus(fresh_database: db.Database) -> None:
+    # In a service leave the registry out, and mount prometheus_client.make_asgi_app(). Each process
+    # has a pool of its own, so each is asked by itself.
+    registry = CollectorRegistry()
+    gauge = Gauge("database_connections", "Connections of the pool.", ["state"], registry=registry)
+    gauge.labels("in_use").set_function(lambda: fresh_database.pool_status().in_use)
+    gauge.labels("idle").set_function(lambda: fresh_database.pool_status().idle)
+    gauge.labels("limit").set(fresh_database.pool_status().limit or 0)
+
+    async with fresh_database.session() as session:
+        await session.connection()
+        assert 'database_connections{state="in_use"} 1.0' in generate_latest(registry).decode()
+    measured = generate_latest(registry).decode()
+    assert 'database_connections{state="in_use"} 0.0' in measured
+    assert 'database_connections{state="idle"} 1.0' in measured
 
 
 # ------------------------------------------------------------------------------- tests
