@@ -32,6 +32,7 @@ KINDS = {
     "test_drivers": "a driver is a row and a module",
     "test_guards": "guards refuse mistakes in models",
     "test_revisions": "guards refuse mistakes in migrations",
+    "test_migration_recipes": "recipes of migrations do what they say",
     "test_migration_races": "migrations end well however they start",
     "test_servers": "a server for tests leaves nothing behind",
     "test_versions": "the packages are those of the release",
