@@ -22,6 +22,149 @@ class Mutation:
 
 
 MUTATIONS = [
+    # Errors of connecting.
+    Mutation(
+        "src/shop/db/engine/engine.py",
+        'reason = " ".join(str(error).split())',
+        "reason = str(error)",
+        "tests/db/probes/test_main.py::test_ping_says_what_is_wrong_and_what_to_try",
+        "psycopg",
+    ),
+    # Lists over HTTP.
+    Mutation(
+        "src/shop/db/fastapi_lists.py",
+        "if unknown := request.query_params.keys() - known:",
+        "if unknown := set[str]():",
+        "tests/db/probes/test_fastapi_lists.py::test_a_parameter_that_the_list_has_not_is_refused_by_its_name",
+    ),
+    Mutation(
+        "src/shop/db/fastapi_lists.py",
+        "Query(1, ge=1, le=10_000)",
+        "Query(1)",
+        "tests/db/probes/test_fastapi_lists.py::test_a_parameter_that_the_list_has_not_is_refused_by_its_name",
+    ),
+    Mutation(
+        "src/shop/db/fastapi_lists.py",
+        "Query(size, ge=1, le=max_size)",
+        "Query(size)",
+        "tests/db/probes/test_fastapi_lists.py::test_a_parameter_that_the_list_has_not_is_refused_by_its_name",
+    ),
+    Mutation(
+        "src/shop/db/fastapi_lists.py",
+        ", max_length=most)",
+        ")",
+        "tests/db/probes/test_fastapi_lists.py::test_a_parameter_that_the_list_has_not_is_refused_by_its_name",
+    ),
+    Mutation(
+        "src/shop/db/fastapi_lists.py",
+        "list[order]",
+        "list[str]",
+        "tests/db/probes/test_fastapi_lists.py::test_openapi_has_the_type_of_each_parameter",
+    ),
+    Mutation(
+        "src/shop/db/fastapi_lists.py",
+        "each.type | None",
+        "str | None",
+        "tests/db/probes/test_fastapi_lists.py::test_openapi_has_the_type_of_each_parameter",
+    ),
+    Mutation(
+        "src/shop/db/fastapi_lists.py",
+        "        if taken:\n",
+        "        if taken is None:\n",
+        "tests/db/probes/test_fastapi_lists.py::test_a_filter_cannot_have_the_name_of_a_parameter_of_the_page",
+    ),
+    Mutation(
+        "src/shop/db/fastapi_lists.py",
+        "if value is not None}",
+        "if value}",
+        "tests/db/probes/test_fastapi_lists.py::test_a_request_filters_sorts_and_pages",
+    ),
+    Mutation(
+        "src/shop/db/fastapi_lists.py",
+        "        if names:\n",
+        "        if [*names, None]:\n",
+        "tests/db/probes/test_fastapi_lists.py::test_a_list_without_orders_has_none",
+    ),
+    # Filters from outside.
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        "column.contains(text, autoescape=True)",
+        "column.contains(text)",
+        "tests/db/probes/test_filters.py::test_rows_are_found_by_the_filters_of_their_columns",
+    ),
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        "column.startswith(text, autoescape=True)",
+        "column.startswith(text)",
+        "tests/db/probes/test_filters.py::test_rows_are_found_by_the_filters_of_their_columns",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        '            value = value.split(",")\n',
+        "            pass\n",
+        "tests/db/probes/test_filters.py::test_rows_are_found_by_the_filters_of_their_columns",
+    ),
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        "if unknown := given.keys() - filters.keys():",
+        "if unknown := set[str]():",
+        "tests/db/probes/test_filters.py::test_a_filter_that_no_column_offers_is_refused",
+    ),
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        "            raise invalid from None\n",
+        "            raise invalid from error\n",
+        "tests/db/probes/test_filters.py::test_a_value_that_does_not_fit_its_filter_is_an_invalid_value",
+    ),
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        "            invalid.fields = (name,)\n",
+        "",
+        "tests/db/probes/test_filters.py::test_a_value_that_does_not_fit_its_filter_is_an_invalid_value",
+    ),
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        "conlist(value, max_length=MOST_VALUES)",
+        "conlist(value)",
+        "tests/db/probes/test_filters.py::test_a_value_that_does_not_fit_its_filter_is_an_invalid_value",
+    ),
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        "Field(max_length=kind.length or MOST_CHARACTERS, pattern",
+        "Field(pattern",
+        "tests/db/probes/test_filters.py::test_a_value_that_does_not_fit_its_filter_is_an_invalid_value",
+    ),
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        'Field(max_length=kind.length or MOST_CHARACTERS, pattern=r"^[^\\x00]*$")',
+        "Field(max_length=kind.length or MOST_CHARACTERS)",
+        "tests/db/probes/test_filters.py::test_a_value_that_does_not_fit_its_filter_is_an_invalid_value",
+    ),
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        "Annotated[int, Field(ge=-most, lt=most)]",
+        "int",
+        "tests/db/probes/test_filters.py::test_a_value_that_does_not_fit_its_filter_is_an_invalid_value",
+    ),
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        "Annotated[Decimal, Field(max_digits=MOST_DIGITS)]",
+        "Decimal",
+        "tests/db/probes/test_filters.py::test_a_value_that_does_not_fit_its_filter_is_an_invalid_value",
+    ),
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        "Annotated[float, Field(allow_inf_nan=False)]",
+        "float",
+        "tests/db/probes/test_filters.py::test_a_value_that_does_not_fit_its_filter_is_an_invalid_value",
+    ),
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        "return AwareDatetime, _ORDERED",
+        "return NaiveDatetime, _ORDERED",
+        "tests/db/probes/test_filters.py::test_rows_are_found_by_the_filters_of_their_columns",
+    ),
     # The test kit.
     Mutation(
         "src/shop/db/testing/event_loop.py",
@@ -217,8 +360,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/fastapi.py",
-        "detail=detail",
-        "detail=str(error)",
+        "    return _problem(status, detail, fields)\n",
+        "    return _problem(status, str(error), fields)\n",
         "tests/db/probes/test_fastapi.py::test_an_error_is_answered_without_its_words",
     ),
     Mutation(
@@ -277,7 +420,7 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/fastapi.py",
-        "sorted(_names(request).intersection(fields))",
+        "sorted(request_names(request).intersection(fields))",
         "sorted(fields)",
         "tests/db/probes/test_answers.py::test_a_body_names_only_fields_that_the_request_has",
     ),
@@ -585,6 +728,7 @@ MUTATIONS = [
         "setdefault(asyncio.current_task(), ",
         "setdefault(asyncio.get_running_loop(), ",
         "tests/db/probes/test_transactions.py::test_run_is_refused_inside_a_transaction",
+        "asyncpg",
     ),
     Mutation(
         "src/shop/db/database.py",
@@ -938,12 +1082,6 @@ MUTATIONS = [
                 "asyncpg",
             ),
             (
-                '" ".join(str(error).split())',
-                "str(error)",
-                "test_ping_says_what_is_wrong_and_what_to_try",
-                "psycopg",
-            ),
-            (
                 "limit is None or need <= limit",
                 "limit is None or need",
                 "test_doctor_counts_the_connections_that_all_processes_may_open",
@@ -1266,7 +1404,7 @@ MUTATIONS = [
         "tests/db/probes/test_main.py::test_a_file_that_is_not_there_is_not_waited_for",
     ),
     Mutation(
-        "src/shop/db/repository/keys.py",
+        "src/shop/db/models/keys.py",
         "loaded = [x for x in attributes if x.deferred and x.key not in unloaded]",
         "loaded = [x for x in attributes if x is None]",
         "tests/db/probes/test_bulk.py::test_a_deferred_column_in_hand_follows",
@@ -1910,6 +2048,7 @@ MUTATIONS = [
         "(7 << 76)",
         "(4 << 76)",
         "tests/db/probes/test_bulk.py::test_keys_that_are_made_for_many_rows_rise",
+        "asyncpg",
     ),
     Mutation(
         "src/shop/db/models/mixins.py",
@@ -2447,7 +2586,7 @@ MUTATIONS = [
         "tests/db/probes/test_bulk.py::test_a_repository_whose_statement_is_no_mere_where_changes_no_rows_by_it",
     ),
     Mutation(
-        "src/shop/db/repository/keys.py",
+        "src/shop/db/models/keys.py",
         "        session.expire(row, attributes.keys())\n",
         "        pass\n",
         "tests/db/probes/test_bulk.py::test_a_row_in_hand_holds_what_the_database_does",
@@ -2473,8 +2612,15 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/bulk.py",
-        "            raise InvalidRequestError(_ENDED) from error\n",
+        "            if block.is_active:\n                raise\n",
         "            raise\n",
+        "tests/db/probes/test_bulk.py::test_what_gives_the_rows_may_not_end_their_transaction",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/repository/bulk.py",
+        "        if not block.is_active:\n",
+        "        if block is None:\n",
         "tests/db/probes/test_bulk.py::test_what_gives_the_rows_may_not_end_their_transaction",
     ),
     Mutation(
@@ -2484,7 +2630,7 @@ MUTATIONS = [
         "tests/db/probes/test_bulk.py::test_a_row_that_is_no_mapping_is_refused_without_its_values",
     ),
     Mutation(
-        "src/shop/db/repository/keys.py",
+        "src/shop/db/models/keys.py",
         "if not issubclass(kind, allowed):",
         "if kind is None:",
         "tests/db/probes/test_bulk.py::test_a_key_of_another_type_is_refused",
@@ -2546,7 +2692,7 @@ MUTATIONS = [
         "tests/db/probes/test_pages.py::test_only_what_is_listed_can_be_sorted_by",
     ),
     Mutation(
-        "src/shop/db/repository/keys.py",
+        "src/shop/db/models/keys.py",
         "else 1000",
         "else 15_000",
         "tests/db/probes/test_bulk.py::test_keys_of_several_columns_come_in_any_number",
@@ -2941,7 +3087,7 @@ MUTATIONS = [
         "asyncpg",
     ),
     Mutation(
-        "src/shop/db/repository/keys.py",
+        "src/shop/db/models/keys.py",
         "found.update(map(key_of, read.unique()))",
         "found.update(map(key_of, set(read.unique())))",
         "tests/db/probes/test_shapes.py::test_a_method_takes_a_shape",

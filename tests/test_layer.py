@@ -21,24 +21,25 @@ ORDER = (
     {"session"},
     {"repository"},
     {"database"},
-    {"migrate", "concurrent_index", "fastapi", "replicas", "testing", "doctor", "__main__"},
+    {"migrate", "concurrent_index", "testing", "doctor", "__main__"}
+    | {"fastapi", "fastapi_lists", "replicas"},
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 
 # Code lines by driver: neither blank, comment nor docstring. These are only ever lowered. To raise
 # one takes a decision record in docs/decisions that says what the lines buy.
 PRODUCTION = {
-    "aiosqlite": 3524,
-    "asyncpg": 3896,
-    "psycopg": 3961,
-    "asyncmy": 3530,
-    "aiomysql": 3549,
+    "aiosqlite": 3644,
+    "asyncpg": 4016,
+    "psycopg": 4081,
+    "asyncmy": 3650,
+    "aiomysql": 3669,
 }
 TESTING = 571
-FASTAPI = 160
+FASTAPI = 253
 REPLICAS = 80
 # Lines of a module, comments and all. A module that outgrows this has two subjects.
-LENGTH = {"repository/repository.py": 715, "engine/dialect.py": 407}
+LENGTH = {"repository/repository.py": 729, "engine/dialect.py": 407}
 USUAL_LENGTH = 365
 
 
@@ -93,7 +94,7 @@ def test_the_layer_is_no_larger_than_it_was(render: Render, driver: str) -> None
     root = _render_all(render, driver)
     lines = {file.relative_to(root): code_lines(file) for file in root.rglob("*.py")}
     testing = sum(x for path, x in lines.items() if path.parts[0] == "testing")
-    fastapi = lines.pop(Path("fastapi.py"))
+    fastapi = sum(lines.pop(Path(f"{name}.py")) for name in ("fastapi", "fastapi_lists"))
     replicas = lines.pop(Path("replicas.py"), 0)
     production = sum(lines.values()) - testing
     assert production <= PRODUCTION[driver]
@@ -108,7 +109,7 @@ def test_no_module_of_the_core_imports_an_extra(render: Render, extra: str) -> N
     assert [
         str(file.relative_to(root))
         for file in root.rglob("*.py")
-        if file.stem != extra and extra in _imports(file, root)
+        if not file.stem.startswith(extra) and extra in _imports(file, root)
     ] == []
 
 

@@ -19,7 +19,10 @@ Ask = Callable[..., Answers]
 Render = Callable[..., Project]
 
 # Probes that come with another answer too.
-WEB_PROBES = [f"tests/db/probes/{name}.py" for name in ("test_answers", "test_fastapi", "web")]
+WEB_PROBES = [
+    f"tests/db/probes/{name}.py"
+    for name in ("test_answers", "test_fastapi", "test_fastapi_lists", "web")
+]
 POSTGRESQL_PROBES = ["tests/db/probes/test_concurrent_index.py"]
 REPLICA_PROBES = ["tests/db/probes/replicas.py", "tests/db/probes/test_replicas.py"]
 # The layer's own tests, of which there are more with each release.
@@ -46,6 +49,7 @@ OURS = [
     "src/shop/db/migrate.py",
     "src/shop/db/models/__init__.py",
     "src/shop/db/models/base.py",
+    "src/shop/db/models/keys.py",
     "src/shop/db/models/mixins.py",
     "src/shop/db/models/soft_delete.py",
     "src/shop/db/models/types.py",
@@ -53,7 +57,7 @@ OURS = [
     "src/shop/db/repository/bulk.py",
     "src/shop/db/repository/columns.py",
     "src/shop/db/repository/cursor.py",
-    "src/shop/db/repository/keys.py",
+    "src/shop/db/repository/filters.py",
     "src/shop/db/repository/keyset.py",
     "src/shop/db/repository/pages.py",
     "src/shop/db/repository/repository.py",
@@ -120,7 +124,7 @@ def server_files(driver: str) -> list[str]:
 
 
 # For FastAPI: the layer's module; the API, and its tests.
-WEB_OURS = ["src/shop/db/fastapi.py"]
+WEB_OURS = ["src/shop/db/fastapi.py", "src/shop/db/fastapi_lists.py"]
 WEB_THEIRS = [
     "src/shop/api.py",
     "src/shop/app.py",

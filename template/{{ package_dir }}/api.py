@@ -3,12 +3,14 @@
 import logging
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Query
+from fastapi import APIRouter, BackgroundTasks
 from fastapi.responses import StreamingResponse
 
 from . import service
 from .db import CursorPage, Database, Key, Page
 from .db.fastapi import PROBLEMS, AppDatabase, DbSession, PathKey, ReadSession, Stream
+from .db.fastapi_lists import ListQuery, cursor_query, page_query
+from .repositories import PostRepository, UserRepository
 from .schemas import (
     PostCreate,
     PostResponse,
@@ -26,11 +28,9 @@ logger = logging.getLogger(__name__)
 # What any of them may answer besides, for the documentation at /docs.
 router = APIRouter(responses=PROBLEMS)
 
-# A client may ask for no more than this.
-Number = Annotated[int, Query(ge=1, le=10_000)]
-Size = Annotated[int, Query(ge=1, le=100)]
-Sort = Annotated[tuple[str, ...], Query(max_length=3)]
-Cursor = Annotated[str, Query(max_length=1000)]
+# The parameters of the lists: pages, orders, and the filters that the repositories declare.
+UserQuery = Annotated[ListQuery, page_query(UserRepository, sort=("-created_at",))]
+PostQuery = Annotated[ListQuery, cursor_query(PostRepository, sort=("-created_at",), size=20)]
 
 
 @router.post("/users", status_code=201, tags=["users"])
@@ -53,13 +53,9 @@ async def _welcome(database: Database, key: Key) -> None:
 
 
 @router.get("/users", tags=["users"])
-async def list_users(
-    session: ReadSession,
-    number: Number = 1,
-    size: Size = 50,
-    sort: Sort = ("-created_at",),
-) -> Page[UserResponse]:
-    return await service.list_users(session, number=number, size=size, sort=sort)
+async def list_users(session: ReadSession, query: UserQuery) -> Page[UserResponse]:
+    page = await query.page(UserRepository(session))
+    return page.map(UserResponse.model_validate)
 
 
 @router.get("/users/{key}", tags=["users"])
@@ -89,12 +85,12 @@ async def create_post(session: DbSession, key: PathKey, new: PostCreate) -> Post
 
 @router.get("/posts", tags=["posts"])
 async def list_posts(
-    session: ReadSession,
-    tag: TagName | None = None,
-    cursor: Cursor | None = None,
-    size: Size = 20,
+    session: ReadSession, query: PostQuery, tag: TagName | None = None
 ) -> CursorPage[PostResponse]:
-    return await service.list_posts(session, tag=tag, cursor=cursor, size=size)
+    """The published posts, of one tag or of all."""
+    posts = PostRepository(session)
+    page = await query.cursor_page(posts, *posts.seen(tag), options=posts.shown)
+    return page.map(PostResponse.model_validate)
 
 
 @router.get("/posts.jsonl", tags=["posts"], response_class=StreamingResponse)

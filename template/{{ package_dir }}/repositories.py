@@ -3,12 +3,13 @@
 import sqlalchemy as sa
 from sqlalchemy.orm import selectinload
 
-from .db import CursorPage, Page, Repository
+from .db import Page, Repository
 from .models import Post, Tag, User
 
 
 class UserRepository(Repository[User]):
     sortable = {"created_at": User.created_at, "email": User.email, "name": User.name}
+    filterable = {"created_at": User.created_at, "email": User.email, "name": User.name}
     writable = {"email", "name"}
 
     async def find_by_email(self, email: str) -> User | None:
@@ -17,6 +18,11 @@ class UserRepository(Repository[User]):
 
 class PostRepository(Repository[Post]):
     sortable = {"created_at": Post.created_at, "title": Post.title}
+    filterable = {
+        "author_id": Post.author_id,
+        "created_at": Post.created_at,
+        "title": Post.title,
+    }
     writable = {"author_id", "title", "body", "status"}
 
     # What a post is shown with.
@@ -31,30 +37,15 @@ class PostRepository(Repository[Post]):
     ) -> Page[Post]:
         """A page of what readers see, newest first, each with its author and its tags."""
         return await self.page(
-            *self._seen(tag),
+            *self.seen(tag),
             number=number,
             size=size,
             sort=("-created_at",),
             options=self.shown,
         )
 
-    async def feed(
-        self,
-        *,
-        tag: str | None = None,
-        cursor: str | None = None,
-        size: int = 20,
-    ) -> CursorPage[Post]:
-        """The same from a cursor on: page 1,000 takes no longer than the first."""
-        return await self.cursor_page(
-            *self._seen(tag),
-            cursor=cursor,
-            size=size,
-            sort=("-created_at",),
-            options=self.shown,
-        )
-
-    def _seen(self, tag: str | None = None) -> list[sa.ColumnExpressionArgument[bool]]:
+    def seen(self, tag: str | None = None) -> list[sa.ColumnExpressionArgument[bool]]:
+        """The condition that readers see a post, of one tag or of all."""
         tagged = [] if tag is None else [Post.tags.any(Tag.name == tag)]
         return [Post.is_published, *tagged]
 

@@ -1,11 +1,11 @@
 """What the service does, for the web or a worker: schemas in and out. The caller commits."""
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import flag_modified
 
-from .db import CursorPage, Database, Key, Page, StaleRow
+from .db import Database, Key, StaleRow
 from .models import Post, Tag
 from .repositories import PostRepository, TagRepository, UserRepository
 from .schemas import (
@@ -28,18 +28,6 @@ async def create_user(session: AsyncSession, new: UserCreate) -> UserResponse:
 async def get_user(session: AsyncSession, key: Key) -> UserResponse:
     """The user with this key. Raises NotFound."""
     return UserResponse.model_validate(await UserRepository(session).get_one(key))
-
-
-async def list_users(
-    session: AsyncSession,
-    *,
-    number: int = 1,
-    size: int = 50,
-    sort: Sequence[str] = ("-created_at",),
-) -> Page[UserResponse]:
-    """A page of the users. Raises UnknownField for a name that cannot be sorted by."""
-    page = await UserRepository(session).page(number=number, size=size, sort=sort)
-    return page.map(UserResponse.model_validate)
 
 
 async def update_user(session: AsyncSession, key: Key, change: UserUpdate) -> UserResponse:
@@ -76,18 +64,6 @@ async def get_post(session: AsyncSession, key: Key) -> PostResponse:
     return PostResponse.model_validate(
         await PostRepository(session).get_one(key, options=PostRepository.shown),
     )
-
-
-async def list_posts(
-    session: AsyncSession,
-    *,
-    tag: str | None = None,
-    cursor: str | None = None,
-    size: int = 20,
-) -> CursorPage[PostResponse]:
-    """The published posts, newest first, of one tag or of all. Raises InvalidCursor."""
-    page = await PostRepository(session).feed(tag=tag, cursor=cursor, size=size)
-    return page.map(PostResponse.model_validate)
 
 
 async def export_posts(database: Database) -> AsyncGenerator[str]:

@@ -68,8 +68,7 @@ async def check_database(settings: DatabaseSettings, deadline: float) -> Check:
         async with _connect(settings, deadline) as connection:
             only_reads = await connection.scalar(sa.select(dialect.only_reads(settings.url)))
     except (DataLayerError, TimeoutError) as error:
-        # The message of libpq has several lines.
-        message = " ".join(str(error).split()) or f"no answer within {deadline:.1f} s"
+        message = str(error) or f"no answer within {deadline:.1f} s"
         advice = _advise(error)
         return Check("database", "failed", message, None if advice in message else advice)
     if only_reads:

@@ -61,9 +61,13 @@ class InvalidValue(DataLayerError, ValueError):
     """A value does not fit its column, for example it is too large or too long (HTTP 422).
 
     The message never contains the value. The driver's error, in `__cause__`, may contain it.
+
+    Attributes:
+        fields: The name that the value came with, where it is known: that of a filter.
     """
 
     problem = "a value does not fit its column"
+    fields: tuple[str, ...] = ()
 
 
 class InvalidType(InvalidValue, TypeError):

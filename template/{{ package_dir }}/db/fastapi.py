@@ -147,7 +147,7 @@ async def _answer(status: int, detail: str, request: HTTPConnection, error: Exce
     fields: Iterable[str] = getattr(error, "fields", ())
     if fields and not isinstance(error, errors.UnknownField):
         # The names of columns are internal, unless the request has them too.
-        fields = sorted(_names(request).intersection(fields))
+        fields = sorted(request_names(request).intersection(fields))
     return _problem(status, detail, fields)
 
 
@@ -182,7 +182,7 @@ def _problem(status: int, detail: str, fields: Iterable[str] = ()) -> Response:
     return JSONResponse(body.model_dump(), status, headers, "application/problem+json")
 
 
-def _names(request: HTTPConnection) -> set[str]:
+def request_names(request: HTTPConnection) -> set[str]:
     """Return the names of the parameters and of the body, or of the rows in it, of a request."""
     scope, description = request.scope, request.app.openapi()
     path = scope["path"].removeprefix(scope.get("root_path", ""))

@@ -164,7 +164,7 @@ async def test_rows_may_come_by_way_of_the_same_session(session: AsyncSession) -
 
 
 async def test_keys_that_are_made_for_many_rows_rise(session: AsyncSession) -> None:
-    await Samples(session).insert_many(codes(1_000))
+    await Samples(session).insert_many(complete(1_000))
 
     found = await Samples(session).find(order_by=Sample.code)
 

@@ -337,10 +337,18 @@ async def test_a_stream_that_is_broken_off_leaves_no_task_behind(
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: problems.append(context["message"]))
 
+    started, ended = list[bool](), list[bool]()
+
     async def numbers() -> AsyncGenerator[str]:
-        async with fresh_database.transaction(read_only=True) as session:
-            for number in range(1000):
-                yield f"{await session.scalar(sa.select(sa.literal(number)))}\n"
+        started.append(True)
+        try:
+            async with fresh_database.transaction(read_only=True) as session:
+                for number in range(1000):
+                    yield f"{await session.scalar(sa.select(sa.literal(number)))}\n"
+        finally:
+            # The end of a generator may have to wait, too.
+            await asyncio.sleep(0.001)
+            ended.append(True)
 
     async def send(message: MutableMapping[str, Any]) -> None: ...
 
@@ -361,6 +369,7 @@ async def test_a_stream_that_is_broken_off_leaves_no_task_behind(
     gc.collect()
     loop.set_exception_handler(None)
     assert problems == []
+    assert started == ended != []
 
 
 async def test_a_cancelled_scope_waits_for_a_commit_without_spinning(

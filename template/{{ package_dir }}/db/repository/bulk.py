@@ -24,8 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..engine import dialect
 from ..errors import StaleRow
+from ..models.keys import check_key_types, has_key, keys_per_statement, refuse_other_keys
 from .columns import Columns, Row, called, parameter, refuse_names
-from .keys import check_key_types, has_key, keys_per_statement, refuse_other_keys
 
 T = TypeVar("T")
 
@@ -242,10 +242,9 @@ async def savepoint(session: AsyncSession) -> AsyncGenerator[None]:
             # SQLAlchemy sends SAVEPOINT only when the session uses its connection.
             await session.connection()
             yield
-        except InvalidRequestError as error:
+        except InvalidRequestError:
             if block.is_active:
                 raise
-            raise InvalidRequestError(_ENDED) from error
         if not block.is_active:
             raise InvalidRequestError(_ENDED)
 

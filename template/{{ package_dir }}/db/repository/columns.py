@@ -10,7 +10,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 from ..errors import NotWritable
 from ..models import SoftDeletable, Timestamped
-from .keyset import key_attributes
+from ..models.keys import key_attributes
 
 Row = Mapping[str, object]
 Values = dict[str, object]  # by what a statement calls their columns

@@ -11,6 +11,7 @@ from sqlalchemy.orm.util import AliasedClass
 
 from ..engine import dialect
 from ..errors import UnknownField
+from ..models.keys import key_attributes
 
 M = TypeVar("M")
 
@@ -104,12 +105,6 @@ def sort_orders(
     descending = columns[-1][1] if columns else False
     columns += [(key, descending) for key in key_attributes(mapper)]
     return tuple(_order(entity, column, database, x) for column, x in columns)
-
-
-def key_attributes(mapper: Mapper[M]) -> Sequence[QueryableAttribute[object]]:
-    """Return the attributes of a model's primary key."""
-    # Attributes rather than columns: only a statement on a model is filtered by do_orm_execute.
-    return [mapper.get_property_by_column(key).class_attribute for key in mapper.primary_key]
 
 
 def _order(entity: Entity, column: Column, database: sa.Dialect, descending: bool) -> Order:

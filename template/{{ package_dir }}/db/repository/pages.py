@@ -10,8 +10,9 @@ from sqlalchemy import orm
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapper
 
+from ..models.keys import key_attributes
 from .cursor import Cursor, can_keep
-from .keyset import Entity, Order, Orders, key_attributes, rows_after
+from .keyset import Entity, Order, Orders, rows_after
 
 M = TypeVar("M")
 T = TypeVar("T")

@@ -10,16 +10,21 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase, undefer
+from sqlalchemy.orm import DeclarativeBase, Mapper, QueryableAttribute, undefer
 from sqlalchemy.orm.interfaces import ORMOption
 
 from ..engine import dialect
-from .keyset import Column, key_attributes
 
 M = TypeVar("M", bound=DeclarativeBase)
 
 
-def key_columns(model: type[DeclarativeBase]) -> Sequence[Column]:
+def key_attributes(mapper: Mapper[M]) -> Sequence[QueryableAttribute[object]]:
+    """Return the attributes of a model's primary key."""
+    # Attributes rather than columns: only a statement on a model is filtered by do_orm_execute.
+    return [mapper.get_property_by_column(key).class_attribute for key in mapper.primary_key]
+
+
+def key_columns(model: type[DeclarativeBase]) -> Sequence[QueryableAttribute[object]]:
     """Return the attributes of a model's primary key, in its order."""
     return key_attributes(sa.inspect(model))
 
