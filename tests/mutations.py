@@ -504,6 +504,28 @@ MUTATIONS = [
         "        return\n",
         "tests/db/probes/test_transactions.py::test_a_timeout_during_commit_is_a_timeout_and_committed",
     ),
+    *(
+        Mutation(
+            "src/shop/db/engine/dialect.py",
+            old,
+            new,
+            "tests/db/probes/test_settings.py::"
+            "test_a_variable_of_libpq_that_contradicts_the_settings_is_refused",
+            driver,
+        )
+        for old, new, driver in (
+            ("            if os.environ.get(name):\n", "            if not name:\n", "asyncpg"),
+            ('os.environ.get("PGSSLMODE")', 'os.environ.get("")', "psycopg"),
+        )
+    ),
+    Mutation(
+        "src/shop/db/engine/driver_errors.py",
+        "if dialect.AUTOCOMMIT.items() <= connection.get_execution_options().items():",
+        "if not connection:",
+        "tests/db/probes/test_readers.py::"
+        "test_a_reader_whose_connection_is_lost_after_a_batch_has_committed_nothing",
+        "asyncmy",
+    ),
     # Operations.
     Mutation(
         "src/shop/db/database.py",

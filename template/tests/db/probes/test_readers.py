@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 import sqlalchemy as sa
@@ -280,6 +281,28 @@ async def test_a_reader_whose_connection_is_lost_when_it_begins_keeps_none(
         assert fresh_database.pool_status().in_use == 0
     finally:
         gc.enable()
+
+
+async def test_a_reader_whose_connection_is_lost_after_a_batch_has_committed_nothing(
+    fresh_database: db.Database,
+) -> None:
+    if not fresh_database.settings.url.host:
+        pytest.skip("there is no network between this database and the tests")
+
+    def lose(connection: sa.Connection) -> None:
+        raw = connection.connection.driver_connection
+        assert raw
+        driver.hang_up(raw)
+
+    async with fresh_database.transaction() as session:
+        session.add(Author(email="ada@example.com"))
+    event.listen(fresh_database.engine.sync_engine, "commit", lose)
+    async with fresh_database.reader() as session:
+        # Most drivers send no COMMIT in autocommit.
+        with suppress(db.Unavailable):
+            async for batch in db.Repository[Author](session).batches():
+                assert len(batch) == 1
+    assert fresh_database.pool_status().in_use == 0
 
 
 @pytest.mark.parametrize("is_new", [False, True])

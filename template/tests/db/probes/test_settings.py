@@ -238,3 +238,18 @@ def test_a_host_behind_the_question_mark_takes_the_port_of_the_settings(
 def test_a_parameter_that_is_there_twice_is_refused(query: str) -> None:
     with pytest.raises(ValueError, match="several"):
         Settings.model_validate({"url": f"{DRIVER}://me@db.example/shop?{query}"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "url"),
+    [("PGHOST", "db.example", "///shop"), ("PGSSLMODE", "require", "//me@127.0.0.1/shop")],
+)
+async def test_a_variable_of_libpq_that_contradicts_the_settings_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, url: str
+) -> None:
+    if "postgresql" not in DRIVER:
+        pytest.skip("only the drivers of PostgreSQL read these variables")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=name):
+        async with db.Database(Settings.model_validate({"url": f"{DRIVER}:{url}"})):
+            pass

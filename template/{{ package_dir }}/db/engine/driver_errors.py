@@ -76,9 +76,10 @@ def _forget(connection: sa.Connection) -> None:
 
 
 def _commit(connection: sa.Connection) -> None:
-    autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
-    failure = None if autocommit else connection.info.get(_FAILURE)
-    if failure:
+    if dialect.AUTOCOMMIT.items() <= connection.get_execution_options().items():
+        # Each statement has committed by itself.
+        return
+    if failure := connection.info.get(_FAILURE):
         # The database would answer COMMIT with a rollback, and without an error.
         raise errors.TransactionRolledBack from failure
     connection.info[_COMMITTING] = True
