@@ -26,6 +26,7 @@ KINDS = {
     "test_update": "an update merges, and loses no line",
     "test_tree": "each file is emitted where it belongs",
     "test_questions": "answers are checked, in sentences",
+    "test_terminal": "questions are shown whole in 80 columns",
     "test_code": "ruff, mypy and pyright are content",
     "test_layer": "the layer's modules are in order",
     "test_private_api": "private API is marked and listed",

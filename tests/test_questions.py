@@ -18,7 +18,7 @@ Ask = Callable[..., Answers]
 Render = Callable[..., Project]
 
 DEFAULT_PATH = {"project_name", "scope", "package", "driver", "key", "web", "extras", "ci"}
-SERVER = {"pool", "pooler", "processes", "max_connections"}
+SERVER = {"pool", "pooler"}
 
 # Every choice that was ever offered. Copier replaces a stored answer that is no choice any more by
 # the default, without a word: so none is taken away.
@@ -71,10 +71,11 @@ def test_a_server_adds_the_questions_of_the_way_to_it(ask: Ask, driver: str) -> 
     assert answers.stored.keys() == DEFAULT_PATH | SERVER - other
 
 
-def test_a_custom_pool_adds_its_five_numbers(ask: Ask) -> None:
+def test_a_custom_pool_adds_its_seven_numbers(ask: Ask) -> None:
     numbers = {"pool_size", "max_overflow", "pool_timeout", "pool_recycle", "pool_pre_ping"}
+    budget = {"processes", "max_connections"}
     asked = ask(driver="asyncpg", pool="custom").stored.keys()
-    assert asked == DEFAULT_PATH | SERVER | numbers
+    assert asked == DEFAULT_PATH | SERVER | numbers | budget
 
 
 def test_a_layer_adds_the_question_where_the_package_is(ask: Ask) -> None:
@@ -400,7 +401,7 @@ def test_a_number_of_the_budget_that_is_out_of_range_is_refused(
     ask: Ask, name: str, value: str, allowed: str
 ) -> None:
     with pytest.raises(ValueError, match=f"{name} is a whole number {allowed}"):
-        ask(driver="asyncpg", **{name: value})
+        ask(driver="asyncpg", pool="custom", **{name: value})
 
 
 @pytest.mark.parametrize(
@@ -408,11 +409,7 @@ def test_a_number_of_the_budget_that_is_out_of_range_is_refused(
     [
         ({"processes": 8}, "8 processes x (5 + 10) connections = 120, more than the 97"),
         (
-            {"processes": 100, "pool": "serverless"},
-            "100 processes x 1 connection = 100, more than the 97",
-        ),
-        (
-            {"processes": 2, "pool": "custom", "pool_size": 45, "max_overflow": 4},
+            {"processes": 2, "pool_size": 45, "max_overflow": 4},
             "2 processes x (45 + 4) connections = 98, more than the 97",
         ),
         (
@@ -425,7 +422,7 @@ def test_more_connections_than_the_server_allows_are_refused_with_the_sum(
     ask: Ask, answers: dict[str, object], sum_: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(f"{sum_} that max_connections leaves")):
-        ask(driver="asyncpg", **answers)
+        ask(driver="asyncpg", pool="custom", **answers)
 
 
 @pytest.mark.parametrize("driver", SERVER_DRIVERS)
@@ -437,8 +434,8 @@ def test_every_pool_fits_the_server_that_is_there_by_default(
 
 
 def test_as_many_connections_as_the_server_allows_are_accepted(ask: Ask) -> None:
-    ask(driver="asyncpg", processes=97, pool="serverless")
-    ask(driver="asyncpg", processes=8, max_connections=123)
+    ask(driver="asyncpg", pool="custom", processes=97, pool_size=1, max_overflow=0)
+    ask(driver="asyncpg", pool="custom", processes=8, max_connections=123)
     ask(driver="aiosqlite", processes=8)
 
 
