@@ -33,7 +33,7 @@ samples: $(VENV)/ready ## render, lint, type, migrate and test the samples, or t
 lint: $(VENV)/ready ## the checks of the template's own Python
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pyright
 
-SERVERS := mariadb-server pgbouncer postgresql
+SERVERS := mariadb-server galera-4 pgbouncer postgresql
 servers: ## the servers that do not come from PyPI (PostgreSQL with TLS among them), by apt, as root
 	@if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
 		echo "Nothing was installed: as root on Debian this installs $(SERVERS)."; \

@@ -1220,7 +1220,7 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/engine/driver.py",
-        "async with asyncio.timeout(timeout or None):\n",
+        "async with asyncio.timeout(self.answer_timeout or None):\n",
         "if True:\n",
         "tests/db/probes/test_engine.py::test_a_server_that_falls_silent_in_a_transaction_is_noticed",
         "aiomysql",
@@ -3355,5 +3355,44 @@ MUTATIONS = [
         '"close", _refuse_cockroachdb',
         "tests/db/probes/test_hosts.py::test_cockroachdb_is_refused_in_a_sentence",
         "psycopg",
+    ),
+    # Galera. tests/test_galera.py has the nodes.
+    Mutation(
+        "src/shop/db/engine/dialect.py",
+        '"1045", "1047", "1049"',
+        '"1045", "1049"',
+        "tests/db/probes/test_errors.py::test_a_node_outside_of_its_cluster_is_unavailable",
+        "asyncmy",
+    ),
+    Mutation(
+        "src/shop/db/engine/dialect.py",
+        '{"1047", "1053"',
+        '{"1053"',
+        "tests/db/probes/test_errors.py::test_a_node_outside_of_its_cluster_is_unavailable",
+        "aiomysql",
+    ),
+    *(
+        Mutation(
+            "src/shop/db/engine/dialect.py",
+            '("commit", _COMMIT_TIMEOUT)',
+            '("commit", 4)',
+            "tests/db/probes/test_errors.py::test_a_commit_may_take_longer_than_a_statement",
+            driver,
+        )
+        for driver in ("asyncmy", "aiomysql")
+    ),
+    Mutation(
+        "src/shop/db/engine/driver.py",
+        "asyncio.timeout(self.answer_timeout or None)",
+        "asyncio.timeout(60)",
+        "tests/db/probes/test_errors.py::test_a_commit_may_take_longer_than_a_statement",
+        "aiomysql",
+    ),
+    Mutation(
+        "src/shop/db/engine/dialect.py",
+        'or variable[1] != "ON"',
+        'or variable[1] == "ON"',
+        "tests/db/probes/test_migrations.py::test_a_server_that_is_no_cluster_keeps_other_processes_from_migrating",
+        "asyncmy",
     ),
 ]

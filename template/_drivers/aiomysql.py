@@ -83,11 +83,13 @@ def _connection_class(timeout: float) -> Any:
 
     async def read_packet(self: Any, *arguments: object) -> object:
         try:
-            async with asyncio.timeout(timeout or None):
+            async with asyncio.timeout(self.answer_timeout or None):
                 # PRIVATE: aiomysql Connection._read_packet: aiomysql has no timeout for an answer
                 return await base._read_packet(self, *arguments)
         except TimeoutError as error:
-            raise _aiomysql.OperationalError(2013, f"no answer within {timeout:g} s") from error
+            raise _aiomysql.OperationalError(
+                2013, f"no answer within {self.answer_timeout:g} s"
+            ) from error
 
     async def authenticate(self: Any) -> None:
         # PRIVATE: aiomysql Connection._ssl_context: see the next line
@@ -106,6 +108,7 @@ def _connection_class(timeout: float) -> Any:
         return quoted
 
     methods = {
+        "answer_timeout": timeout,
         "close": close,
         "_read_packet": read_packet,
         "_request_authentication": authenticate,
@@ -124,6 +127,11 @@ async def ping(connection: RawConnection) -> None:
 def hang_up(connection: RawConnection) -> None:
     """Close the connection at once, without a message to the server. Waiting calls fail."""
     connection.close()
+
+
+def limit(connection: Any, seconds: float) -> None:
+    """Set how long the connection waits for an answer from now on."""
+    connection.answer_timeout = seconds
 
 
 def is_streaming(connection: object) -> bool:

@@ -93,6 +93,12 @@ def hang_up(connection: RawConnection) -> None:
     connection.close()
 
 
+def limit(connection: Any, seconds: float) -> None:
+    """Set how long the connection waits for an answer from now on."""
+    # PRIVATE: asyncmy Connection._read_timeout: a COMMIT may take longer than a statement
+    connection._read_timeout = seconds
+
+
 def is_streaming(connection: object) -> bool:
     """Return whether a stream is being read on the connection."""
     # PRIVATE: asyncmy Connection._result: a stream that is still open has no public name

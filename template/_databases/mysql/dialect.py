@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,10 +43,13 @@ DEADLOCK = frozenset({"1213"})
 LOCK_TIMEOUT = frozenset({"1205", "3572"})
 QUERY_TIMEOUT = frozenset({"1317", "1969", "3024"})
 READ_ONLY = frozenset({"1290", "1792", "1836"})
-# Too many connections, wrong database or password, no server.
-UNAVAILABLE = frozenset({"1040", "1044", "1045", "1049", "1203", "2003"})
-# The server shut down, or closed the connection: killed, lost, or idle for too long.
-DISCONNECTED = frozenset({"1053", "1927", "2006", "2013", "2014", "2055", "4031"})
+# Too many connections, wrong database or password, no server, a node outside of its cluster.
+UNAVAILABLE = frozenset({"1040", "1044", "1045", "1047", "1049", "1203", "2003"})
+# The server shut down, left its cluster, or closed the connection: killed, lost, or idle too long.
+DISCONNECTED = frozenset({"1047", "1053", "1927", "2006", "2013", "2014", "2055", "4031"})
+# The seconds that the answer to COMMIT may take. In a Galera cluster it waits for 5 s or more until
+# the others agree that a node is dead.
+_COMMIT_TIMEOUT = 20
 # After an error the transaction continues without that statement.
 ERROR_ABORTS = False
 # Codes of errors that roll back the whole transaction, even inside a savepoint.
@@ -64,6 +68,7 @@ RENDER_AS_BATCH = False
 ADVICE = {
     "1045": "correct the user or the password in DATABASE_URL or DATABASE_PASSWORD",
     "1044": "grant the user the rights to this database",
+    "1047": "this node of the cluster is not ready: use another one, or wait until it has joined",
     "1049": "create the database, or correct its name in DATABASE_URL",
     "1040": "run `doctor`: the processes need more connections than the server allows",
     "2003": "start the server, or correct the host and port in DATABASE_URL",
@@ -129,6 +134,10 @@ def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
     event.listen(engine.sync_engine, "engine_connect", _set_autocommit)
     event.listen(engine.sync_engine, "begin", _begin)
     event.listen(engine.sync_engine, "before_cursor_execute", _refuse_during_a_stream)
+    if 0 < settings.command_timeout < _COMMIT_TIMEOUT:
+        limits = (("begin", settings.command_timeout), ("commit", _COMMIT_TIMEOUT))
+        for name, seconds in limits:
+            event.listen(engine.sync_engine, name, partial(_limit, seconds))
 
 
 def reader_options(settings: DatabaseSettings) -> dict[str, object]:
@@ -295,6 +304,17 @@ def takes_many(statement: sa.Insert) -> bool:
     return "%" not in text.partition(" ON DUPLICATE KEY UPDATE ")[2]
 
 
+async def lock_problem(connection: AsyncConnection, settings: DatabaseSettings) -> str | None:
+    """Return why MIGRATION_LOCK would not keep other processes from migrating, or None."""
+    variable = (await connection.execute(sa.text("SHOW VARIABLES LIKE 'wsrep_on'"))).first()
+    if settings.migration_url or not variable or variable[1] != "ON":
+        return None
+    return (
+        "DATABASE_MIGRATION_URL is missing: the lock of a migration holds in one node of a Galera"
+        " cluster, so name one node there, the same for all processes"
+    )
+
+
 async def prepare_migration(connection: AsyncConnection, settings: DatabaseSettings) -> None:
     """Prepare a connection for a migration, before it begins: note each statement as committed."""
 
@@ -336,6 +356,10 @@ def _set_autocommit(connection: sa.Connection) -> None:
             if isinstance(error, Exception):
                 raise errors.Unavailable("the connection to the database was lost") from error
             raise
+
+
+def _limit(seconds: float, connection: sa.Connection) -> None:
+    driver.limit(connection.connection.driver_connection, seconds)
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -336,6 +336,10 @@ def takes_many(statement: sa.Insert) -> bool:
     return not any(isinstance(part, sa.BindParameter) and part.expanding for part in parts)
 
 
+async def lock_problem(connection: AsyncConnection, settings: DatabaseSettings) -> str | None:
+    """Return None: the lock holds in the whole server."""
+
+
 async def prepare_migration(connection: AsyncConnection, settings: DatabaseSettings) -> None:
     """Prepare a connection for a migration, before it begins: limit its waits for locks.
 

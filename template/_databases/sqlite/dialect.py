@@ -289,6 +289,10 @@ def takes_many(statement: sa.Insert) -> bool:
     return not any(isinstance(part, sa.BindParameter) and part.expanding for part in parts)
 
 
+async def lock_problem(connection: AsyncConnection, settings: DatabaseSettings) -> str | None:
+    """Return None: there is no such lock."""
+
+
 async def prepare_migration(connection: AsyncConnection, settings: DatabaseSettings) -> None:
     """Prepare a connection for a migration, before it begins.
 

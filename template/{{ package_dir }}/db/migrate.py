@@ -124,6 +124,10 @@ def _in_event_loop() -> bool:
 async def _migrate_alone(settings: DatabaseSettings, options: Mapping[str, object]) -> None:
     engine, timeout = create_engine(settings), settings.migration_timeout
     try:
+        async with engine.connect() as connection:
+            if problem := await dialect.lock_problem(connection, settings):
+                # Alembic prints the message of a CommandError without a traceback.
+                raise CommandError(problem)
         async with migration_lock(engine, timeout) as check_lock, engine.connect() as connection:
             await dialect.prepare_migration(connection, settings)
             steps = _Steps(connection, check_lock, timeout)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from . import db, dialect
+from . import db, dialect, driver
 from .models import Author, Book, Sample
 
 COUNT = sa.select(sa.func.count(Author.id))
@@ -137,6 +137,43 @@ async def test_a_database_that_is_not_there_is_unavailable(fresh_database: db.Da
             async with database.transaction() as session:
                 await session.connection()
         assert not (await database.ping()).ok
+
+
+async def test_a_node_outside_of_its_cluster_is_unavailable(fresh_database: db.Database) -> None:
+    if not db.settings.DRIVER.startswith("mysql"):
+        pytest.skip("only Galera has such nodes")
+    number = sa.text("SELECT connection_id()")
+    async with fresh_database.session() as session:
+        before = await session.scalar(number)
+    with pytest.raises(db.Unavailable, match=r"cannot be used \(1047\): this node of the cluster"):
+        async with fresh_database.transaction() as session:
+            await session.execute(sa.text("SIGNAL SQLSTATE '08S01' SET MYSQL_ERRNO = 1047"))
+    async with fresh_database.session() as session:
+        assert await session.scalar(number) != before
+
+
+async def test_a_commit_may_take_longer_than_a_statement(
+    fresh_database: db.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not db.settings.DRIVER.startswith("mysql"):
+        pytest.skip("only a cluster of MySQL or MariaDB takes so long")
+    limits: list[float] = []
+
+    def note(connection: object, seconds: float) -> None:
+        limits.append(seconds)
+
+    settings = fresh_database.settings.model_copy(update={"command_timeout": 3})
+    async with db.Database(settings) as database:
+        async with database.transaction() as session:
+            await session.execute(sa.text("SELECT 1"))
+        # On the same connection: the limit of a statement holds again.
+        with pytest.raises(db.Unavailable):
+            async with database.transaction() as session:
+                await session.execute(sa.text("SELECT SLEEP(4)"))
+        monkeypatch.setattr(driver, "limit", note)
+        async with database.transaction() as session:
+            await session.execute(sa.text("SELECT 1"))
+    assert limits == [3, 20]
 
 
 async def test_what_the_row_holds_is_no_field_of_a_check(session: AsyncSession) -> None:

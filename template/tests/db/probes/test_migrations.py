@@ -313,6 +313,14 @@ LOSE_LOCK = """
 """
 
 
+async def test_a_server_that_is_no_cluster_keeps_other_processes_from_migrating(
+    fresh_database: db.Database,
+) -> None:
+    settings = fresh_database.settings.model_copy(update={"migration_url": None})
+    async with fresh_database.engine.connect() as connection:
+        assert await dialect.lock_problem(connection, settings) is None
+
+
 @pytest.mark.parametrize("last", [False, True])
 async def test_a_lost_lock_ends_a_migration_before_its_next_revision(
     config: Config, settings: db.DatabaseSettings, last: bool

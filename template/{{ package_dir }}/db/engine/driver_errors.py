@@ -28,8 +28,8 @@ _FAILURES: dict[str, tuple[type[errors.DataLayerError], str]] = {
         (dialect.QUERY_TIMEOUT, errors.QueryTimeout, "the statement took too long"),
         (dialect.INVALID_VALUE, errors.InvalidValue, errors.InvalidValue.problem),
         (dialect.READ_ONLY, errors.ReadOnly, "the connection or the database is read-only"),
-        (dialect.UNAVAILABLE, errors.Unavailable, "the database cannot be used"),
         (dialect.DISCONNECTED, errors.Unavailable, "the database has closed the connection"),
+        (dialect.UNAVAILABLE, errors.Unavailable, "the database cannot be used"),
     )
     for code in codes
 }
