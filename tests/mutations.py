@@ -3395,4 +3395,11 @@ MUTATIONS = [
         "tests/db/probes/test_migrations.py::test_a_server_that_is_no_cluster_keeps_other_processes_from_migrating",
         "asyncmy",
     ),
+    Mutation(
+        "src/shop/db/engine/dialect.py",
+        'driver.error_code(error.orig) != "1235"',
+        'driver.error_code(error.orig) != "1236"',
+        "tests/db/probes/test_migrations.py::test_a_server_that_refuses_the_lock_is_not_migrated",
+        "aiomysql",
+    ),
 ]

@@ -32,8 +32,8 @@ PRODUCTION = {
     "aiosqlite": 3651,
     "asyncpg": 4023,
     "psycopg": 4088,
-    "asyncmy": 3675,
-    "aiomysql": 3697,
+    "asyncmy": 3685,
+    "aiomysql": 3707,
 }
 TESTING = 571
 FASTAPI = 253

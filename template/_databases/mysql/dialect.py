@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql import DATETIME
-from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql import visitors
 from sqlalchemy.util import await_
@@ -306,6 +306,17 @@ def takes_many(statement: sa.Insert) -> bool:
 
 async def lock_problem(connection: AsyncConnection, settings: DatabaseSettings) -> str | None:
     """Return why MIGRATION_LOCK would not keep other processes from migrating, or None."""
+    assert MIGRATION_LOCK
+    try:
+        # The connection is closed next, which releases the lock.
+        await connection.scalar(sa.select(MIGRATION_LOCK[0]))
+    except DBAPIError as error:
+        if error.orig is None or driver.error_code(error.orig) != "1235":
+            raise
+        return (
+            "the server refuses GET_LOCK (1235), the lock of a migration: write the migration by"
+            " `alembic upgrade head --sql`, and execute that once"
+        )
     variable = (await connection.execute(sa.text("SHOW VARIABLES LIKE 'wsrep_on'"))).first()
     if settings.migration_url or not variable or variable[1] != "ON":
         return None

@@ -313,6 +313,24 @@ LOSE_LOCK = """
 """
 
 
+async def test_a_server_that_refuses_the_lock_is_not_migrated(
+    fresh_database: db.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not db.settings.DRIVER.startswith("mysql"):
+        pytest.skip("only clusters of MySQL and MariaDB refuse it")
+    refuse, release = sa.func.probe_refuse(), sa.func.probe_refuse()
+    monkeypatch.setattr(dialect, "MIGRATION_LOCK", (refuse, release))
+    async with fresh_database.engine.connect() as connection:
+        await connection.execute(
+            sa.text(
+                "CREATE FUNCTION probe_refuse() RETURNS INTEGER NO SQL BEGIN"
+                " SIGNAL SQLSTATE '42000' SET MYSQL_ERRNO = 1235; RETURN 1; END"
+            )
+        )
+        problem = await dialect.lock_problem(connection, fresh_database.settings)
+    assert problem and problem.startswith("the server refuses GET_LOCK (1235)")
+
+
 async def test_a_server_that_is_no_cluster_keeps_other_processes_from_migrating(
     fresh_database: db.Database,
 ) -> None:
