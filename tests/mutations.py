@@ -1711,6 +1711,19 @@ MUTATIONS = [
             *(
                 (
                     "engine/dialect.py",
+                    old,
+                    new,
+                    "a_revision_that_has_only_read_is_tried_again",
+                    "asyncmy",
+                )
+                for old, new in (
+                    ('("SELECT", "SHOW", "DESCRIBE")', '"SELECT"'),
+                    ("skip_user_error_events=False", "skip_user_error_events=True"),
+                )
+            ),
+            *(
+                (
+                    "engine/dialect.py",
                     "sync.info[COMMITTED] = True",
                     "pass",
                     "a_revision_that_has_committed_something_is_not_tried_again",

@@ -50,7 +50,7 @@ def test_migrations_end_well_however_they_start_and_are_ended(
 ) -> None:
     project = render(driver=driver)
     database = str(project.answers["database"])
-    bodies = {"0002": CONCURRENTLY if database == "postgresql" else INDEX, "0003": COLUMN}
+    bodies = {"0002": COLUMN, "0003": CONCURRENTLY if database == "postgresql" else INDEX}
     for revision, body in bodies.items():
         project[f"migrations/versions/{revision}.py"] = REVISION.format(
             revision=revision,

@@ -45,10 +45,18 @@ async def upgrade(settings: DatabaseSettings, revision: str = "head") -> tuple[i
 
 
 async def hold(database: Database, seconds: float) -> None:
-    """Read in one transaction for a long time."""
-    async with database.transaction(read_only=True) as session:
-        await session.execute(COUNT)
-        await asyncio.sleep(seconds)
+    """Read in one transaction for a long time, while each of the two revisions begins."""
+    for revision in ("0001", "0002"):
+        while await version(database) < revision:
+            await asyncio.sleep(0.02)
+        async with database.transaction(read_only=True) as session:
+            await session.execute(COUNT)
+            await asyncio.sleep(seconds)
+
+
+async def version(database: Database) -> str:
+    async with database.reader() as session:
+        return str(await session.scalar(VERSION))
 
 
 async def watch(database: Database, waits: list[float]) -> None:
@@ -62,12 +70,12 @@ async def watch(database: Database, waits: list[float]) -> None:
 
 
 async def is_whole(database: Database) -> bool:
+    if await version(database) != "0003":
+        return False
+    if database.settings.url.get_backend_name() != "postgresql":
+        return True
     async with database.reader() as session:
-        if await session.scalar(VERSION) != "0003":
-            return False
-        if database.settings.url.get_backend_name() == "postgresql":
-            return not await session.scalar(INVALID)
-    return True
+        return not await session.scalar(INVALID)
 
 
 async def at_once(settings: DatabaseSettings, database: Database, waits: list[float]) -> int:

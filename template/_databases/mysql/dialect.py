@@ -327,10 +327,16 @@ async def lock_problem(connection: AsyncConnection, settings: DatabaseSettings) 
 
 
 async def prepare_migration(connection: AsyncConnection, settings: DatabaseSettings) -> None:
-    """Prepare a connection for a migration, before it begins: note each statement as committed."""
+    """Prepare a connection for a migration, before it begins: note what is committed.
 
-    def note(sync: sa.Connection, *_: object) -> None:
-        sync.info[COMMITTED] = True
+    Each statement that is not a read commits by itself.
+    """
+
+    def note(sync: sa.Connection, cursor: object, statement: str, *_: object) -> None:
+        if not statement.lstrip().upper().startswith(("SELECT", "SHOW", "DESCRIBE")):
+            sync.info[COMMITTED] = True
+        # SQLAlchemy turns this on to inspect a table, and leaves it on: errors are not translated.
+        sync.execution_options(skip_user_error_events=False)
 
     event.listen(connection.sync_connection, "after_cursor_execute", note)
 
