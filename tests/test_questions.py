@@ -508,6 +508,8 @@ def test_an_answer_that_would_move_the_layer_is_refused_once_a_project_is_genera
 ) -> None:
     stored = ask(scope=scope, package="shop").stored
     (tmp_path / ANSWERS).write_text("".join(f"{name}: {stored[name]}\n" for name in stored))
+    (tmp_path / "src/shop/db").mkdir(parents=True)
+    (tmp_path / "src/shop/db/__init__.py").touch()
     assert ask(tmp_path).stored == stored
     with pytest.raises(ValueError, match=reason):
         ask(tmp_path, **changed)

@@ -129,6 +129,19 @@ def test_a_refused_answer_leaves_the_project_as_it_is(start: Callable[..., Proje
     assert project.changes == []
 
 
+@pytest.mark.parametrize("scope", ["service", "layer"])
+def test_a_layer_that_is_not_where_the_answers_say_is_not_updated(
+    start: Callable[..., Project], scope: str
+) -> None:
+    project = start(scope=scope, package="shop")
+    # The package is renamed, and the answers are not.
+    (project.root / "src/shop").rename(project.root / "src/store")
+    project.commit()
+    with pytest.raises(ValueError, match=r"src/shop/db is missing\. If the package was"):
+        project.update()
+    assert project.changes == []
+
+
 def test_owners_may_rename_their_package(releases: Template, start: Callable[..., Project]) -> None:
     # A word that is nowhere else.
     project = start(package="zebra")
