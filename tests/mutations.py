@@ -32,9 +32,83 @@ MUTATIONS = [
     ),
     # Lists over HTTP.
     Mutation(
+        "src/shop/db/repository/repository.py",
+        "        refuse_unjoined(self.statement(), found)\n",
+        "",
+        "tests/db/probes/test_filters.py::test_a_filter_by_a_table_that_is_not_joined_is_refused",
+    ),
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        "if kind.__class__ is sa.Numeric:",
+        "if kind is None:",
+        "tests/db/probes/test_filters.py::test_rows_are_found_by_the_filters_of_their_columns",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        "lambda x: members.get(x, x) if isinstance(x, str) else x",
+        "lambda x: x",
+        "tests/db/probes/test_filters.py::test_a_member_of_an_enum_may_have_a_number_as_its_value",
+    ),
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        "AfterValidator(_aware if kind.timezone else _naive)",
+        "AfterValidator(_naive)",
+        "tests/db/probes/test_filters.py::test_a_value_that_does_not_fit_its_filter_is_an_invalid_value",
+    ),
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        "    if moment.tzinfo is not None:\n",
+        "    if moment is None:\n",
+        "tests/db/probes/test_filters.py::test_a_value_that_does_not_fit_its_filter_is_an_invalid_value",
+    ),
+    Mutation(
+        "src/shop/db/repository/filters.py",
+        "                if name + suffix in found:\n",
+        "                if name is None:\n",
+        "tests/db/probes/test_filters.py::test_two_columns_with_one_filter_are_refused",
+    ),
+    Mutation(
         "src/shop/db/fastapi_lists.py",
-        "if unknown := request.query_params.keys() - known:",
-        "if unknown := set[str]():",
+        "if n > 1 and name in given",
+        "if n < 1",
+        "tests/db/probes/test_fastapi_lists.py::test_a_parameter_that_the_list_has_not_is_refused_by_its_name",
+    ),
+    Mutation(
+        "src/shop/db/fastapi_lists.py",
+        "times.keys() - known if known else set[str]()",
+        "times.keys() - known",
+        "tests/db/probes/test_fastapi_lists.py::test_a_route_that_openapi_does_not_have_takes_its_parameters",
+    ),
+    Mutation(
+        "src/shop/db/fastapi_lists.py",
+        "if isinstance(sort, str) or not",
+        "if sort is None and not",
+        "tests/db/probes/test_fastapi_lists.py::test_defaults_that_no_request_could_have_are_refused",
+    ),
+    Mutation(
+        "src/shop/db/fastapi_lists.py",
+        "if not 1 <= size <= max_size:",
+        "if size is None:",
+        "tests/db/probes/test_fastapi_lists.py::test_defaults_that_no_request_could_have_are_refused",
+    ),
+    Mutation(
+        "src/shop/db/repository/repository.py",
+        "            if cursor is None:\n                raise\n",
+        "            raise\n",
+        "tests/db/probes/test_pages.py::test_a_cursor_with_values_of_other_types_is_invalid",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/fastapi.py",
+        'getattr(scope.get("route"), "path_format", "")',
+        'scope["path"]',
+        "tests/db/probes/test_fastapi_lists.py::test_a_route_that_openapi_does_not_have_takes_its_parameters",
+    ),
+    Mutation(
+        "src/shop/db/fastapi_lists.py",
+        "unknown = times.keys() - known if known else set[str]()",
+        "unknown = set[str]()",
         "tests/db/probes/test_fastapi_lists.py::test_a_parameter_that_the_list_has_not_is_refused_by_its_name",
     ),
     Mutation(
@@ -2356,14 +2430,14 @@ MUTATIONS = [
         for file, old, new, test, driver in (
             (
                 "models/types.py",
-                "        return _Number()\n",
+                "        return Number()\n",
                 "        return self\n",
                 "test_types.py::test_arithmetic_with_decimals_is_that_of_python",
                 "asyncpg",
             ),
             (
                 "models/types.py",
-                "expression.type = _Number(scale)",
+                "expression.type = Number(scale)",
                 "expression.type = self.expr.type",
                 "test_types.py::test_arithmetic_with_decimals_is_that_of_python",
                 "aiosqlite",
@@ -2398,7 +2472,7 @@ MUTATIONS = [
             ),
             (
                 "models/types.py",
-                "return _Interval() if isinstance(value, timedelta) else self",
+                "return Interval() if isinstance(value, timedelta) else self",
                 "return self",
                 "test_types.py::test_arithmetic_with_times_is_that_of_python",
                 "asyncpg",
@@ -2412,7 +2486,7 @@ MUTATIONS = [
             ),
             (
                 "models/types.py",
-                "expression.type = _Interval() if is_interval else UTCDateTime()",
+                "expression.type = Interval() if is_interval else UTCDateTime()",
                 "pass",
                 "test_types.py::test_arithmetic_with_times_is_that_of_python",
                 "asyncmy",

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -183,12 +182,13 @@ def _problem(status: int, detail: str, fields: Iterable[str] = ()) -> Response:
 
 
 def request_names(request: HTTPConnection) -> set[str]:
-    """Return the names of the parameters and of the body, or of the rows in it, of a request."""
+    """Return the names of the parameters and of the body, or of the rows in it, of a request.
+
+    There are none for a route that OpenAPI does not have.
+    """
     scope, description = request.scope, request.app.openapi()
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
-    parameters = defaultdict(str, request.path_params)
-    template = next((x for x in description["paths"] if x.format_map(parameters) == path), "")
-    operation = description["paths"].get(template, {}).get(scope["method"].lower(), {})
+    path = getattr(scope.get("route"), "path_format", "")
+    operation = description["paths"].get(path, {}).get(scope["method"].lower(), {})
     schemas = description.get("components", {}).get("schemas", {})
     names = {parameter["name"] for parameter in operation.get("parameters", ())}
     for content in operation.get("requestBody", {}).get("content", {}).values():

@@ -1,5 +1,6 @@
 """FastAPI: the query parameters of a list, made from what a repository declares."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, Signature
@@ -111,6 +112,12 @@ class _Dependency:
         max_size: int,
     ) -> None:
         self._filters = filters_of(repository)
+        if isinstance(sort, str) or not {x.removeprefix("-") for x in sort} <= {
+            *repository.sortable
+        }:
+            raise ValueError(f"sort has names of {repository.__name__}.sortable, not {sort!r}")
+        if not 1 <= size <= max_size:
+            raise ValueError(f"size is from 1 to max_size, {max_size}, not {size}")
         parameters = [
             Parameter("request", Parameter.KEYWORD_ONLY, annotation=Request),
             place,
@@ -133,9 +140,12 @@ class _Dependency:
         self.__signature__ = Signature(parameters)
 
     async def __call__(self, request: Request, **given: Any) -> ListQuery:
-        known = request_names(request)
-        if unknown := request.query_params.keys() - known:
-            raise UnknownField(ListQuery, unknown, known)
+        known, lists = request_names(request), {"sort", *(x for x in given if x.endswith("__in"))}
+        times = Counter(name for name, _ in request.query_params.multi_items())
+        twice = {name for name, n in times.items() if n > 1 and name in given} - lists
+        unknown = times.keys() - known if known else set[str]()
+        if unknown or twice:
+            raise UnknownField(ListQuery, unknown | twice, known)
         filters = {name: given.pop(name) for name in self._filters}
         chosen = {name: value for name, value in filters.items() if value is not None}
         return ListQuery(chosen, number=given.pop("page", 1), **given)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import pytest_asyncio
@@ -33,7 +33,7 @@ class Unsorted(db.Repository[Sample]):
 router = APIRouter(responses=web.PROBLEMS)
 
 Numbered = Annotated[lists.ListQuery, lists.page_query(Samples, sort=("-code",), size=2)]
-Pages = Annotated[lists.ListQuery, lists.cursor_query(Samples, max_size=10)]
+Pages = Annotated[lists.ListQuery, lists.cursor_query(Samples, size=5, max_size=10)]
 
 
 @router.get("/samples")
@@ -123,6 +123,8 @@ async def test_pages_by_cursor_keep_their_filters(client: AsyncClient) -> None:
         ("size=101", "size"),
         ("page=0", "page"),
         ("page=10001", "page"),
+        ("number=1&number=2", "number"),
+        ("page=1&page=2", "page"),
     ],
 )
 async def test_a_parameter_that_the_list_has_not_is_refused_by_its_name(
@@ -139,11 +141,10 @@ async def test_a_name_that_comes_twice_in_the_order_is_refused(client: AsyncClie
 
 
 async def test_a_list_without_orders_has_none(database: db.Database) -> None:
-    Plain = Annotated[lists.ListQuery, lists.page_query(Unsorted)]
-    router = APIRouter()
+    router, unsorted = APIRouter(), lists.page_query(Unsorted)
 
     @router.get("/plain")
-    async def plain(session: web.ReadSession, query: Plain) -> db.Page[str]:
+    async def plain(session: web.ReadSession, query: lists.ListQuery = unsorted) -> db.Page[str]:
         page = await query.page(Unsorted(session))
         return page.map(lambda row: row.code)
 
@@ -152,6 +153,18 @@ async def test_a_list_without_orders_has_none(database: db.Database) -> None:
     async with serve(database, router) as client:
         assert (await client.get("/plain?code__in=a&code__in=b")).json()["total"] == 2
         assert (await client.get("/plain?sort=code")).json()["fields"] == ["sort"]
+
+
+async def test_a_route_that_openapi_does_not_have_takes_its_parameters(
+    database: db.Database,
+) -> None:
+    router = APIRouter(prefix="/hidden")
+    router.add_api_route("/{key:int}", list_samples, include_in_schema=False)
+    router.add_api_route("/shown/{key:int}", list_samples)
+    async with serve(database, router) as client:
+        assert (await client.get("/hidden/007?page=1&text=a")).status_code == 200
+        assert (await client.get("/hidden/shown/007?page=1&text=a")).status_code == 200
+        assert (await client.get("/hidden/shown/007?pages=1")).json()["fields"] == ["pages"]
 
 
 async def test_a_page_has_no_more_rows_than_the_route_allows(client: AsyncClient) -> None:
@@ -188,3 +201,11 @@ def test_a_filter_cannot_have_the_name_of_a_parameter_of_the_page() -> None:
 
     with pytest.raises(TypeError, match="list itself has: size"):
         lists.page_query(Boxes)
+
+
+@pytest.mark.parametrize(
+    "options", [{"sort": ("-nope",)}, {"sort": "code"}, {"size": 101}, {"size": 0}], ids=str
+)
+def test_defaults_that_no_request_could_have_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="sort has names|size is from 1"):
+        lists.cursor_query(Samples, **options)

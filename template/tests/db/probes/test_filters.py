@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from enum import IntEnum
+from enum import Enum, IntEnum
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,12 +11,19 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import db
-from .models import Colour, Marked, Person, Sample, Shelf, Size
+from .models import Author, Book, Colour, Marked, Person, Sample, Shelf, Size
 
 
 class Level(IntEnum):
     LOW = -5
     HIGH = 5
+
+
+class Rank(Enum):
+    """Numbers that are no numbers in Python."""
+
+    FIRST = -5
+    LAST = 5
 
 
 class Samples(db.Repository[Sample]):
@@ -37,6 +44,11 @@ class Samples(db.Repository[Sample]):
         "length": sa.func.length(Sample.text, type_=sa.Integer()),
         "marked": sa.type_coerce(Sample.text, Marked()),
         "level": sa.type_coerce(Sample.small, db.IntegerEnum(Level)),
+        "rounded": sa.type_coerce(Sample.price, sa.Numeric(6, 2)),
+        "double": Sample.price * 2,
+        "rank": sa.type_coerce(Sample.text, sa.Enum(Rank, native_enum=False)),
+        "clock": sa.type_coerce(Sample.text, sa.Time()),
+        "zoned": sa.type_coerce(Sample.text, sa.Time(timezone=True)),
         "word": sa.type_coerce(Sample.text, sa.Enum("ada", "eva", native_enum=False)),
     }
 
@@ -122,6 +134,10 @@ ROWS: list[dict[str, object]] = [
         ({"marked__isnull": "true"}, "c"),
         ({"word": "ada"}, ""),
         ({"level": "-5"}, "a"),
+        ({"level__gte": "-5"}, "ab"),
+        ({"rounded__lt": "9.994"}, "a"),
+        ({"rounded": "9.994"}, ""),
+        ({"double__gt": "19.98"}, "b"),
         ({"level__in": [Level.HIGH]}, "b"),
     ],
     ids=str,
@@ -187,6 +203,9 @@ async def test_a_filter_that_no_column_offers_is_refused(session: AsyncSession, 
         ("colour__in", "red,secret"),
         ("word", "secret"),
         ("level", "4"),
+        ("rank", "4"),
+        ("clock", "10:00+05:00"),
+        ("zoned", "10:00"),
         ("day", "2026-02-30"),
         ("day__lt", "secret"),
         ("moment", "2026-02-01T00:00:00"),
@@ -243,6 +262,40 @@ async def test_a_column_of_a_subclass_of_a_repository_is_its_own(session: AsyncS
     assert Fewer(session).filters({"code": "a"})
     with pytest.raises(db.UnknownField):
         Fewer(session).filters({"number": "1"})
+
+
+async def test_a_member_of_an_enum_may_have_a_number_as_its_value(session: AsyncSession) -> None:
+    samples = Samples(session)
+    await samples.create_many({"code": rank.name, "text": rank.name} for rank in Rank)
+
+    for given in ({"rank": "5"}, {"rank__in": "5"}, {"rank": 5}, {"rank": Rank.LAST}):
+        assert [row.code for row in await samples.find(*samples.filters(given))] == ["LAST"]
+
+
+async def test_a_filter_by_a_table_that_is_not_joined_is_refused(session: AsyncSession) -> None:
+    class Books(db.Repository[Book]):
+        filterable = {"author": Author.name, "title": Book.title}
+
+    class Joined(Books):
+        def statement(self) -> sa.Select[Book]:
+            return super().statement().join(Book.author)
+
+    author = await db.Repository[Author](session).create(email="ada", name="Ada")
+    await db.Repository[Book](session).create(author_id=author.id, title="a")
+
+    with pytest.raises(TypeError, match="does not join"):
+        Books(session).filters({"title": "a", "author": "Eva"})
+    joined = Joined(session)
+    assert await joined.find(*joined.filters({"author": "Eva"})) == []
+    assert len(await joined.find(*joined.filters({"author": "Ada", "title": "a"}))) == 1
+
+
+async def test_two_columns_with_one_filter_are_refused(session: AsyncSession) -> None:
+    class Twice(db.Repository[Sample]):
+        filterable = {"number": Sample.number, "number__gte": Sample.small}
+
+    with pytest.raises(TypeError, match="number__gte twice"):
+        Twice(session).filters({"number": "1"})
 
 
 async def test_times_and_their_differences_are_compared(session: AsyncSession) -> None:

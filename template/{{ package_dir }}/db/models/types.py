@@ -32,8 +32,8 @@ class _Moments(TypeDecorator.Comparator[Any], sa.DateTime.Comparator[Any]):
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
         expression: Any = super().operate(op, *other, **kwargs)
         if op in (add, sub):
-            is_interval = isinstance(expression.type, (sa.Interval, _Interval))
-            expression.type = _Interval() if is_interval else UTCDateTime()
+            is_interval = isinstance(expression.type, (sa.Interval, Interval))
+            expression.type = Interval() if is_interval else UTCDateTime()
             return dialect.add_moments(expression)
         if isinstance(op, custom_op) and expression.type is self.type:
             # AT TIME ZONE gives a datetime without a time zone: leave it as the driver returns it.
@@ -59,7 +59,7 @@ class UTCDateTime(TypeDecorator[datetime]):
         """Return the type of an operand."""
         if isinstance(op, custom_op) and isinstance(value, str):
             return sa.String()
-        return _Interval() if isinstance(value, timedelta) else self
+        return Interval() if isinstance(value, timedelta) else self
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
         """Return the value in UTC."""
@@ -76,7 +76,7 @@ class UTCDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-class _Interval(TypeDecorator[timedelta]):
+class Interval(TypeDecorator[timedelta]):
     """A timedelta beside a UTCDateTime."""
 
     impl = sa.Interval
@@ -98,26 +98,26 @@ class _Decimals(TypeDecorator.Comparator[Decimal], sa.Numeric.Comparator[Decimal
     def __init__(self, expr: sa.ColumnElement[Decimal]) -> None:
         super().__init__(expr)
         # The type of a result, also where the left operand is of a type of SQLAlchemy's own.
-        self.type = _Number()
+        self.type = Number()
 
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
         if op is floordiv:
             # Python rounds a quotient toward zero, and FLOOR() does not.
             quotient = (self.expr - self.expr % other[0]) / other[0]
-            return sa.func.round(quotient, type_=_Number(0))
+            return sa.func.round(quotient, type_=Number(0))
         expression: Any = super().operate(op, *other, **kwargs)
-        if not isinstance(expression.type, _Number):
+        if not isinstance(expression.type, Number):
             return expression
         scales = [_scale(operand) for operand in (self.expr, *other)]
         scale = _SCALES[op](*scales) if op in _SCALES and None not in scales else None
-        expression.type = _Number(scale)
+        expression.type = Number(scale)
         return dialect.calculate(op, expression, scale)
 
     def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> Any:
-        return op(sa.literal(other, _Number(_scale(other))), self.expr)
+        return op(sa.literal(other, Number(_scale(other))), self.expr)
 
 
-class _Number(TypeDecorator[Decimal]):
+class Number(TypeDecorator[Decimal]):
     """A decimal with any digits: an operand, or the result of an expression.
 
     `scale` is the number of digits after the point, None if it is not known.
@@ -140,7 +140,7 @@ class _Number(TypeDecorator[Decimal]):
 
     def coerce_compared_value(self, op: Any, value: object) -> Any:
         """Return the type of an operand."""
-        return _Number()
+        return Number()
 
     def fit(self, value: object) -> Decimal:
         """Return a value as a Decimal. A float is the number that Python prints for it."""
@@ -158,7 +158,7 @@ class _Number(TypeDecorator[Decimal]):
         return Decimal(format(value, self._format)) if isinstance(value, (int, float)) else value
 
 
-class ExactDecimal(_Number):
+class ExactDecimal(Number):
     """A decimal number with `precision` digits, of which `scale` are after the point.
 
     A value that has more digits raises InvalidValue, when it is assigned to an attribute or sent;
@@ -239,6 +239,6 @@ class IntegerEnum(TypeDecorator[E]):
 def _scale(operand: Any) -> Any:
     """Return how many digits after the point an operand has, or None."""
     if isinstance(operand, (int, float, Decimal)):
-        return len(f"{_Number().fit(operand):f}".partition(".")[2])
+        return len(f"{Number().fit(operand):f}".partition(".")[2])
     kind: Any = getattr(operand, "type", None)
     return 0 if isinstance(kind, sa.Integer) else getattr(kind, "scale", None)

@@ -1,7 +1,7 @@
 """Filters from outside: criteria for names such as `total__gte`, typed by the column."""
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -11,7 +11,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
+    BeforeValidator,
     Field,
     NaiveDatetime,
     TypeAdapter,
@@ -20,7 +22,7 @@ from pydantic import (
 )
 
 from ..errors import InvalidValue, UnknownField
-from ..models import ExactDecimal, IntegerEnum, UTCDateTime
+from ..models.types import IntegerEnum, Interval, Number, UTCDateTime
 from .keyset import Column
 
 # How many values an `in` takes, how long a text is whose column has no length, and a decimal.
@@ -92,8 +94,9 @@ def filters_of(repository: type[Any]) -> Mapping[str, Filter]:
 
     Each column has `name`, `name__ne`, `name__in` and `name__isnull`. Numbers, dates and times have
     `__lt`, `__lte`, `__gt` and `__gte` too; texts have `__contains` and `__startswith`, which
-    compare as LIKE does in the database. A type without values to compare, such as JSON, has
-    `__isnull` alone.
+    compare as LIKE does in the database. A type whose values this module does not know, such as JSON
+    or a TypeDecorator of your own, has `__isnull` alone: give the column as
+    `sa.type_coerce(column, sa.String())` to compare it as another type.
     """
     # mypy does not know that a class is hashable.
     key: Any = repository
@@ -102,12 +105,19 @@ def filters_of(repository: type[Any]) -> Mapping[str, Filter]:
 
 @cache
 def _filters_of(repository: Any) -> Mapping[str, Filter]:
-    return {
-        name + suffix: Filter(column, operation, kind, f"{name} {words}")
-        for name, column in repository.filterable.items()
-        for operations, kind in _operations(column.asc().element.type)
-        for suffix, (words, operation) in operations.items()
-    }
+    found: dict[str, Filter] = {}
+    for name, column in repository.filterable.items():
+        # asc() gives the expression behind the attribute of a model, which has the type.
+        kind: sa.types.TypeEngine[Any] = column.asc().element.type
+        if kind.__class__ is sa.Numeric:
+            # PostgreSQL would round the value to the column's digits: $1::NUMERIC(6, 2).
+            column = sa.type_coerce(column, sa.Numeric())
+        for operations, value in _operations(kind):
+            for suffix, (words, operation) in operations.items():
+                if name + suffix in found:
+                    raise TypeError(f"{repository.__name__}.filterable has {name + suffix} twice")
+                found[name + suffix] = Filter(column, operation, value, f"{name} {words}")
+    return found
 
 
 def criteria(
@@ -117,6 +127,19 @@ def criteria(
     if unknown := given.keys() - filters.keys():
         raise UnknownField(model, unknown, filters)
     return [filters[name].criterion(name, value) for name, value in given.items()]
+
+
+def refuse_unjoined(statement: sa.Select[Any], found: Sequence[sa.ColumnElement[bool]]) -> None:
+    """Raise TypeError if a criterion is about a table that the statement does not have.
+
+    The criterion would apply to a cross join, and so let every row pass.
+    """
+    froms = len(statement.get_final_froms()) if found else 0
+    if found and len(statement.where(*found).get_final_froms()) > froms:
+        raise TypeError(
+            "filterable has a column of a table that statement() does not join: join it there, or"
+            " use a condition such as Model.relationship.has(...)"
+        )
 
 
 def _operations(kind: sa.types.TypeEngine[Any]) -> list[tuple[Operations, Any]]:
@@ -131,14 +154,16 @@ def _operations(kind: sa.types.TypeEngine[Any]) -> list[tuple[Operations, Any]]:
 def _value_type(kind: sa.types.TypeEngine[Any]) -> tuple[Any, Operations]:
     """Return the type of the values of a column, for pydantic, and which operations it has."""
     match kind:
+        case sa.Enum(enum_class=None):
+            return Literal[tuple(kind.enums)], {}
         case sa.Enum():
-            return kind.enum_class or Literal[tuple(kind.enums)], {}
+            return _member_of(kind.enum_class), {}
         case IntegerEnum():
-            return kind.enum, {}
+            return kind.enum, _ORDERED
         case sa.Boolean():
             return bool, {}
         case sa.Uuid():
-            return UUID, {}
+            return UUID if kind.as_uuid else Annotated[UUID, AfterValidator(str)], {}
         case sa.String():
             size = Field(max_length=kind.length or MOST_CHARACTERS, pattern=r"^[^\x00]*$")
             return Annotated[str, size], _TEXT
@@ -153,12 +178,32 @@ def _value_type(kind: sa.types.TypeEngine[Any]) -> tuple[Any, Operations]:
         case sa.Date():
             return date, _ORDERED
         case sa.Time():
-            return time, _ORDERED
-        case ExactDecimal() | sa.Numeric(asdecimal=True):
+            return Annotated[time, AfterValidator(_aware if kind.timezone else _naive)], _ORDERED
+        case Number() | sa.Numeric(asdecimal=True):
             return Annotated[Decimal, Field(max_digits=MOST_DIGITS)], _ORDERED
         case sa.Numeric() | sa.Float():
             return Annotated[float, Field(allow_inf_nan=False)], _ORDERED
-        case sa.Interval():
+        case Interval() | sa.Interval():
             return timedelta, _ORDERED
         case _:
             return None, {}
+
+
+def _member_of(enum: Any) -> Any:
+    """Return the type of an enum's members, by their values, which a request has as text."""
+    members = {str(member.value): member for member in enum}
+    return Annotated[
+        enum, BeforeValidator(lambda x: members.get(x, x) if isinstance(x, str) else x)
+    ]
+
+
+def _aware(moment: time) -> time:
+    if moment.tzinfo is None:
+        raise ValueError("a time zone is missing, as in 10:00+02:00")
+    return moment
+
+
+def _naive(moment: time) -> time:
+    if moment.tzinfo is not None:
+        raise ValueError("a time without a time zone is expected")
+    return moment
