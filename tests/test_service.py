@@ -421,7 +421,7 @@ with databases.temporary_server() as server:
 def test_psycopg_loses_no_connection_to_a_cancellation_while_it_is_set_up(render: Render) -> None:
     project, file = render(driver="psycopg"), "src/shop/db/engine/driver.py"
     assert int(project.run("python", "-W", "ignore", "-c", READ).split()[-1]) == 0
-    setting = "deque(super().set_read_only(value).__await__(), maxlen=0)"
+    setting = "deque(super().set_read_only(value or None).__await__(), maxlen=0)"
     assert setting in project[file]
-    project[file] = project[file].replace(setting, "await super().set_read_only(value)")
+    project[file] = project[file].replace(setting, "await super().set_read_only(value or None)")
     assert int(project.run("python", "-W", "ignore", "-c", READ).split()[-1]) > 0
