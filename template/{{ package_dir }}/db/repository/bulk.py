@@ -60,15 +60,13 @@ class BulkWrite:
     changed: set[object] = field(default_factory=set[object])
     count: int = 0
 
-    async def chunks(self, rows: Rows, size: int = CHUNK_SIZE) -> AsyncIterator[list[Row]]:
+    def chunks(self, rows: Rows, size: int = CHUNK_SIZE) -> AsyncIterator[list[Row]]:
         """Yield the rows in checked chunks."""
-        async for chunk in chunks(rows, size):
-            for checked in self.checked([chunk]):
-                yield checked
+        return self.checked(chunks(rows, size))
 
-    def checked(self, chunks: Iterable[list[Row]]) -> Iterator[list[Row]]:
+    async def checked(self, chunks: AsyncIterator[list[Row]]) -> AsyncIterator[list[Row]]:
         """Yield chunks: check each before, and count it after it was written."""
-        for chunk in chunks:
+        async for chunk in chunks:
             self.check(chunk)
             yield chunk
             self.count += len(chunk)

@@ -3,18 +3,15 @@
 import inspect
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterable,
     AsyncIterator,
     Callable,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager
 from functools import cache
-from itertools import chain, islice
-from math import ceil
+from itertools import chain
 from time import monotonic
 from typing import Any
 from zlib import crc32
@@ -34,9 +31,8 @@ from .columns import Columns, Row, has_default
 MINIMUM_ROWS = 1000
 # How many rows one temporary table takes.
 CHUNK_SIZE = 10_000
-# For how many seconds one COPY takes rows, so that client and server work at the same time. That is
-# far from any limit on a statement's time, however slowly rows come.
-COPY_SECONDS = 0.5
+# For how many seconds rows are collected for one COPY: far less than any limit on idle transactions.
+BATCH_SECONDS = 0.5
 
 CATALOG = sa.text("""
     SELECT array_agg(CAST(typname AS text) ORDER BY place)
@@ -57,56 +53,42 @@ Block = Sequence[Sequence[object]]
 
 
 async def insert_rows(write: BulkWrite, rows: Rows) -> None:
-    """Insert rows: by COPY where it comes out as by INSERT."""
-    columns = write.columns
-    async for some in _sources(rows):
-        while first := [*islice(some, ceil(MINIMUM_ROWS / bulk.CHUNK_SIZE))]:
-            write.check(first[0])
-            names, *_ = by_names(first[0], columns.optional)
-            sent = await types_sent(write, names_sent(columns, names), sum(map(len, first)))
-            if sent:
-                await _insert(write, sent, chain(first, some))
-            else:
-                for chunk in write.checked(first):
-                    await bulk.insert_groups(write, by_names(chunk, columns.optional))
+    """Insert rows: by COPY where it comes out as by INSERT.
 
-
-async def _sources(rows: Rows) -> AsyncIterator[Iterator[list[Row]]]:
-    """Yield rows in chunks, all of them at once if they need not be awaited.
-
-    What is awaited may come by way of the connection that the COPY has, and is taken before.
+    No code of the caller runs while a COPY is open, because its time would count as the server's:
+    rows, defaults and types come before, and `progress` after.
     """
-    if isinstance(rows, AsyncIterable):
-        async for some in chunks(rows, CHUNK_SIZE):
-            yield lists(iter(some))
-    else:
-        yield lists(iter(rows))
-
-
-async def _insert(write: BulkWrite, sent: Sent, chunks: Iterator[list[Row]]) -> None:
-    """Insert the chunks that come for a while: by COPY, or else by INSERT those that differ."""
-    columns, others, end = write.columns, list[Groups](), monotonic() + COPY_SECONDS
+    columns, known = write.columns, dict[tuple[str, ...], Sent]()
     dialect = (await write.session.connection()).dialect
-
-    def for_a_while() -> Iterator[list[Row]]:
-        for chunk in chunks:
-            yield chunk
-            if monotonic() > end or len(others) * bulk.CHUNK_SIZE > CHUNK_SIZE:
-                return
-
-    def blocks() -> Iterator[Block]:
-        for chunk in write.checked(for_a_while()):
-            for names, rows in by_names(chunk, columns.optional).items():
+    async for batch in write.checked(_batches(rows)):
+        first, *_ = by_names(batch[:1], columns.optional)
+        sent = known.get(first) or await types_sent(write, names_sent(columns, first), len(batch))
+        known[first] = sent
+        blocks, others = list[Block](), list[Groups]()
+        for chunk in lists(iter(batch)):
+            for names, some in by_names(chunk, columns.optional).items():
                 fits = names_sent(columns, names) == [*sent]
-                block = _block(columns, sent, names, rows, dialect) if fits else None
+                block = _block(columns, sent, names, some, dialect) if fits else None
                 if block:
-                    yield block
+                    blocks.append(block)
                 else:
-                    others.append({names: rows})
+                    others.append({names: some})
+        if blocks:
+            await _copy(write, columns.table, sent, blocks)
+        for groups in others:
+            await bulk.insert_groups(write, groups)
 
-    await _copy(write, columns.table, sent, blocks())
-    for groups in others:
-        await bulk.insert_groups(write, groups)
+
+async def _batches(rows: Rows) -> AsyncIterator[list[Row]]:
+    """Yield CHUNK_SIZE rows at a time, or as many as come in BATCH_SECONDS."""
+    batch, end = list[Row](), monotonic() + BATCH_SECONDS
+    async for chunk in chunks(rows):
+        batch += chunk
+        if len(batch) >= CHUNK_SIZE or monotonic() > end:
+            yield batch
+            batch, end = list[Row](), monotonic() + BATCH_SECONDS
+    if batch:
+        yield batch
 
 
 async def upsert_chunk(write: BulkWrite, chunk: Sequence[Row], on: Sequence[str]) -> None:
@@ -281,20 +263,12 @@ async def _copy(
     write: BulkWrite, table: sa.Table[Any], sent: Sent, blocks: Iterable[Block]
 ) -> None:
     """Write rows to a table by one COPY."""
-    connection, failures = await write.session.connection(), list[Exception]()
+    connection = await write.session.connection()
     schema = await connection.run_sync(lambda x: x.schema_for_object(table))
     types = {write.columns.by_name[name].name: kind for name, kind in sent.items()}
-
-    def records() -> Iterator[tuple[object, ...]]:
-        # An error of what gives the rows, or of a type, must not be taken for one of the driver.
-        try:
-            for block in blocks:
-                yield from zip(*block, strict=True)
-        except Exception as error:
-            failures.append(error)
-
+    records = chain.from_iterable(zip(*block, strict=True) for block in blocks)
     try:
-        await driver.copy_rows(connection, schema, table.name, types, records())
+        await driver.copy_rows(connection, schema, table.name, types, records)
     except Exception as error:
         sync = connection.sync_connection
         assert sync
@@ -304,5 +278,3 @@ async def _copy(
         if isinstance(translated, Unavailable):
             await connection.invalidate(error)
         raise translated from error
-    if failures:
-        raise failures[0]
