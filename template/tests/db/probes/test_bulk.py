@@ -140,17 +140,36 @@ async def test_rows_come_from_any_iterable(session: AsyncSession, count: int) ->
     assert await samples.count() == count
 
 
-async def test_rows_that_come_slowly_are_no_slow_statement(fresh_database: db.Database) -> None:
+async def test_rows_that_come_slowly_leave_no_transaction_idle(
+    fresh_database: db.Database,
+) -> None:
     def slowly() -> Iterator[Mapping[str, object]]:
         for number, row in enumerate(complete(3_000)):
             if number % 500 == 0:
                 sleep(0.4)
             yield row
 
-    limits = {"statement_timeout": 1.2, "command_timeout": 2.5}
-    settings = fresh_database.settings.model_copy(update=limits)
+    limit = {"idle_in_transaction_timeout": 1.2}
+    settings = fresh_database.settings.model_copy(update=limit)
     async with db.Database(settings) as database, database.transaction() as session:
         assert await Samples(session).insert_many(slowly()) == 3_000
+
+
+async def test_slow_code_of_the_caller_is_no_slow_statement(fresh_database: db.Database) -> None:
+    def slowly() -> Iterator[Mapping[str, object]]:
+        for number, row in enumerate(complete(3_000)):
+            if number == 1_200:
+                sleep(1)
+            yield row
+
+    def progress(count: int) -> None:
+        if count > 1_000:
+            sleep(1)
+
+    limits = {"statement_timeout": 0.8, "command_timeout": 2}
+    settings = fresh_database.settings.model_copy(update=limits)
+    async with db.Database(settings) as database, database.transaction() as session:
+        assert await Samples(session).insert_many(slowly(), progress=progress) == 3_000
 
 
 async def test_rows_may_come_by_way_of_the_same_session(session: AsyncSession) -> None:
