@@ -2391,8 +2391,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/copy.py",
-        "by_names(chunk, columns.optional).items():\n                fits",
-        "by_names(chunk).items():\n                fits",
+        "by_names(chunk, columns.optional):\n                fits",
+        "by_names(chunk):\n                fits",
         "tests/db/probes/test_copy_properties.py::test_rows_that_are_copied_are_as_inserted",
         "asyncpg",
     ),
@@ -2662,6 +2662,38 @@ MUTATIONS = [
         )
     ),
     # Many rows at once.
+    *(
+        Mutation(
+            f"src/shop/db/repository/{file}",
+            old,
+            new,
+            "tests/db/probes/test_bulk.py::test_a_row_may_refer_to_an_earlier_one",
+            driver,
+        )
+        for driver, file, old, new in (
+            ("asyncmy", "bulk.py", "    if columns.refers_to_itself:\n", "    if not columns:\n"),
+            ("aiosqlite", "bulk.py", "rows = chunk if columns.refers_to_itself else", "rows ="),
+            ("asyncpg", "copy.py", "if others and columns.refers_to_itself:", "if not columns:"),
+        )
+    ),
+    *(
+        Mutation(
+            f"src/shop/db/repository/{file}",
+            old,
+            new,
+            "tests/db/probes/test_bulk.py::test_each_row_of_an_upsert_gives_what_it_is_found_by",
+            driver,
+        )
+        for driver, file, old, new in (
+            (
+                "psycopg",
+                "repository.py",
+                "write.required = write.columns.without_default(on)",
+                "pass",
+            ),
+            ("aiosqlite", "columns.py", " and not has_default(self.by_name[x])]", "]"),
+        )
+    ),
     Mutation(
         "src/shop/db/repository/bulk.py",
         "number if None in values else str(values)",

@@ -119,6 +119,16 @@ class Seat(db.BigIntPrimaryKey, ProbeBase):
     guest: Mapped[str | None] = mapped_column(sa.String(20))
 
 
+class Category(ProbeBase):
+    """Rows that refer to other rows of the same table."""
+
+    __tablename__ = "probe_categories"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    parent_id: Mapped[int | None] = mapped_column(sa.ForeignKey("probe_categories.id"))
+    label: Mapped[str] = mapped_column(sa.String(20), server_default="none")
+
+
 class Employee(db.BigIntPrimaryKey, ProbeBase):
     """Classes that share a table."""
 

@@ -20,6 +20,7 @@ from .models import (
     Author,
     Book,
     Card,
+    Category,
     Colour,
     Employee,
     Engineer,
@@ -206,6 +207,25 @@ async def test_keys_that_the_database_counts_are_counted(session: AsyncSession) 
     assert [book.version for book in found] == [1, 1, 1]
 
 
+@pytest.mark.usefixtures("minimum_rows")
+async def test_a_row_may_refer_to_an_earlier_one(session: AsyncSession) -> None:
+    categories = db.Repository[Category](session)
+
+    def rows(first: int) -> list[Mapping[str, object]]:
+        return [
+            {"id": first, "parent_id": None},
+            {"id": first + 1, "parent_id": first, "label": "b"},
+            {"id": first + 2, "parent_id": first + 1},
+        ]
+
+    assert await categories.insert_many(rows(1)) == 3
+    assert await categories.upsert_many([*rows(4), {"id": 4, "parent_id": 6}], on=["id"]) == 4
+
+    found = await categories.find(order_by=Category.id)
+    assert [row.parent_id for row in found] == [None, 1, 2, 6, 4, 5]
+    assert [row.label for row in found] == ["none", "b", "none"] * 2
+
+
 async def test_a_name_that_is_no_column_is_refused(session: AsyncSession) -> None:
     samples = Samples(session)
     with pytest.raises(db.NotWritable, match="nonsense"):
@@ -351,6 +371,20 @@ async def test_an_upsert_names_what_is_unique(session: AsyncSession) -> None:
         await Samples(session).upsert_many([{"code": "a"}], on=())
     with pytest.raises(TypeError, match="several names"):
         await Samples(session).upsert_many([{"code": "a"}], on="code")
+
+
+async def test_each_row_of_an_upsert_gives_what_it_is_found_by(session: AsyncSession) -> None:
+    seats, members = db.Repository[Seat](session), db.Repository[Member](session)
+    rows: list[Mapping[str, object]] = [{"room": None, "number": 1}, {"number": 1, "guest": "a"}]
+
+    with pytest.raises(ValueError, match="gives no room"):
+        await seats.upsert_many(rows, on=["room", "number"])
+
+    assert await seats.count() == 0
+    # The default of `club` fills it in.
+    for _ in range(2):
+        await members.upsert_many([{"email": "ada"}], on=["club", "email"])
+    assert await members.count() == 1
 
 
 async def test_an_upsert_knows_a_unique_index_that_ignores_deleted_rows(

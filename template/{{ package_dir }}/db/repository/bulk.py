@@ -15,7 +15,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -33,7 +33,8 @@ Rows = Iterable[Row] | AsyncIterable[Row]
 Keys = Iterable[object] | AsyncIterable[object]
 Progress = Callable[[int], object]
 # Rows by the names that each of them gives.
-Groups = Mapping[tuple[str, ...], Sequence[Row]]
+Group = tuple[tuple[str, ...], Sequence[Row]]
+Groups = Sequence[Group]
 
 _ENDED = (
     "the source of the rows has ended the session's transaction, in which they are written: let it"
@@ -57,6 +58,8 @@ class BulkWrite:
     include_deleted: bool = False
     # The keys of the rows that the session holds, and those of them that were changed.
     held: Set[object] = frozenset()
+    # The names that each row must give: existing rows are found by them.
+    required: Collection[str] = ()
     changed: set[object] = field(default_factory=set[object])
     count: int = 0
 
@@ -74,12 +77,20 @@ class BulkWrite:
                 self.progress(self.count)
 
     def check(self, rows: Sequence[Row]) -> None:
-        """Raise TypeError for a row that is no mapping, NotWritable for a name it may not give."""
+        """Refuse rows that are no mappings, or give other names than they may, or too few.
+
+        Raises:
+            TypeError: A row is no mapping.
+            NotWritable: A row gives a name that it may not give.
+            ValueError: A row does not give a name that is required.
+        """
         for kind in set(map(type, rows)):
             if not issubclass(kind, Mapping):
                 # Its items may be values, which an error must not show.
                 raise TypeError(f"rows must be mappings of names to values, not {kind.__name__}")
         refuse_names(self.columns.model, frozenset[str]().union(*rows), self.writable)
+        if missing := {name for name in self.required for row in rows if name not in row}:
+            raise ValueError(f"a row gives no {', '.join(sorted(missing))}, by which it is found")
 
     async def execute(self, statement: sa.Update | sa.Delete) -> int:
         """Execute a change of the rows that may change, and return how many there were."""
@@ -103,20 +114,31 @@ def by_names(rows: Iterable[Row], optional: Set[str] = frozenset()) -> Groups:
             for row in some:
                 given = tuple(x for x in names if x not in without or row[x] is not None)
                 groups[given].append(row)
-    return groups
+    return [*groups.items()]
+
+
+def new_groups(columns: Columns, rows: Iterable[Row]) -> Groups:
+    """Return new rows by the names that they give: in their order where one may refer to another."""
+
+    def names(row: Row) -> tuple[str, ...]:
+        return tuple(x for x in row if row[x] is not None or x not in columns.optional)
+
+    if columns.refers_to_itself:
+        return [(given, [*some]) for given, some in groupby(rows, names)]
+    return by_names(rows, columns.optional)
 
 
 async def insert_rows(write: BulkWrite, rows: Rows) -> None:
     """Insert rows as session.add() does, but for `__init__`, validators and mapper events."""
     async for chunk in write.chunks(rows):
-        await insert_groups(write, by_names(chunk, write.columns.optional))
+        await insert_groups(write, new_groups(write.columns, chunk))
 
 
 async def insert_groups(write: BulkWrite, groups: Groups) -> None:
     """Insert rows by one statement for each set of columns that they give."""
     columns = write.columns
     statement = sa.insert(columns.table if columns.is_one_table else columns.model)
-    for names, rows in groups.items():
+    for names, rows in groups:
         new, options = columns.new(names, rows), {"render_nulls": True}
         await write.session.execute(statement, new, execution_options=options)
 
@@ -124,9 +146,10 @@ async def insert_groups(write: BulkWrite, groups: Groups) -> None:
 async def upsert_chunk(write: BulkWrite, chunk: Iterable[Row], on: Sequence[str]) -> None:
     """Insert or change a chunk by one statement for each set of columns that rows give."""
     columns = write.columns
-    for names, rows in by_names(_merge(chunk, on, columns.optional)).items():
+    rows = chunk if columns.refers_to_itself else _merge(chunk, on, columns.optional)
+    for names, some in new_groups(columns, rows):
         statement, made = upsert(write, names, on), columns.onupdates(names)
-        given, new = [columns.in_statement[name] for name in names], columns.new(names, rows)
+        given, new = [columns.in_statement[name] for name in names], columns.new(names, some)
         for values in new if made else ():
             values |= called(made, {name: values[name] for name in given})
         for parameters in [new] if dialect.takes_many(statement) else new:
@@ -170,7 +193,7 @@ async def update_chunk(write: BulkWrite, chunk: Sequence[Row]) -> int:
     same = [x == sa.bindparam(parameter(x), type_=x.type) for x in columns.table.primary_key]
     statement = sa.update(columns.table).where(*same).values(columns.version_after)
     places = {name: parameter(columns.by_name[name]) for name in columns.key}
-    for names, some in by_names(rows[key] for key in versions).items():
+    for names, some in by_names(rows[key] for key in versions):
         changed = {x: columns.in_statement[x] for x in names if x not in (*places, columns.version)}
         taken = (places | changed).items() if changed else ()
         if parameters := [{y: row[x] for x, y in taken} for row in some if taken]:
@@ -182,11 +205,9 @@ def keys_of(write: BulkWrite, rows: Sequence[Row]) -> list[object]:
     """Return the keys of rows, and note those that the session holds.
 
     Raises:
-        ValueError: A row has not its key, or a key is given twice with a version.
+        ValueError: A key is given twice with a version.
     """
     key, version = write.columns.key, write.columns.version
-    if missing := {name for name in key for row in rows if name not in row}:
-        raise ValueError(f"a row gives no {', '.join(sorted(missing))}, its key")
     keys = [row[key[0]] if len(key) == 1 else tuple(row[x] for x in key) for row in rows]
     check_key_types(write.columns.model, keys)
     if len({*keys}) < len(keys) and any(version in row for row in rows):

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -54,6 +54,17 @@ class Columns:
         self.creatable = self.changeable | ({*self.key} - defaulted)
         #: What bulk inserts write: no version that the ORM counts.
         self.insertable = frozenset(self.by_name.keys() - ({self.version} if generator else {}))
+
+    @cached_property
+    def refers_to_itself(self) -> bool:
+        """Whether a row may refer to another row of the model by a foreign key."""
+        tables, keys = self.mapper.tables, [x for y in self.mapper.tables for x in y.foreign_keys]
+        # The key of a table of its own for a subclass is the same row's.
+        return any(x.column.table in tables and not x.parent.primary_key for x in keys)
+
+    def without_default(self, names: Iterable[str]) -> Collection[str]:
+        """Return those names whose columns a new row that leaves them out does not fill in."""
+        return [x for x in names if x != self.kind and not has_default(self.by_name[x])]
 
     def _name(self, column: object) -> str | None:
         return next((x for x, own in self.by_name.items() if own is column), None)

@@ -24,7 +24,7 @@ from sqlalchemy.schema import DropTable
 from ..engine import driver, driver_errors
 from ..errors import Unavailable
 from . import bulk
-from .bulk import BulkWrite, Groups, Rows, by_names, chunks, lists
+from .bulk import BulkWrite, Group, Groups, Rows, by_names, chunks, lists, new_groups
 from .columns import Columns, Row, has_default
 
 # With fewer rows the time goes into round trips, of which COPY has more.
@@ -61,22 +61,23 @@ async def insert_rows(write: BulkWrite, rows: Rows) -> None:
     columns, known = write.columns, dict[tuple[str, ...], Sent]()
     dialect = (await write.session.connection()).dialect
     async for batch in write.checked(_batches(rows)):
-        first, *_ = by_names(batch[:1], columns.optional)
+        first, _ = by_names(batch[:1], columns.optional)[0]
         sent = known.get(first) or await types_sent(write, names_sent(columns, first), len(batch))
         known[first] = sent
-        blocks, others = list[Block](), list[Groups]()
+        blocks, others = list[Block](), list[Group]()
         for chunk in lists(iter(batch)):
-            for names, some in by_names(chunk, columns.optional).items():
+            for names, some in by_names(chunk, columns.optional):
                 fits = names_sent(columns, names) == [*sent]
                 block = _block(columns, sent, names, some, dialect) if fits else None
                 if block:
                     blocks.append(block)
                 else:
-                    others.append({names: some})
+                    others.append((names, some))
+        if others and columns.refers_to_itself:
+            blocks, others = [], [*new_groups(columns, batch)]
         if blocks:
             await _copy(write, columns.table, sent, blocks)
-        for groups in others:
-            await bulk.insert_groups(write, groups)
+        await bulk.insert_groups(write, others)
 
 
 async def _batches(rows: Rows) -> AsyncIterator[list[Row]]:
@@ -93,8 +94,8 @@ async def _batches(rows: Rows) -> AsyncIterator[list[Row]]:
 
 async def upsert_chunk(write: BulkWrite, chunk: Sequence[Row], on: Sequence[str]) -> None:
     """Insert or change rows: by way of a temporary table where it comes out as one by one."""
-    columns, groups = write.columns, by_names(chunk, write.columns.optional)
-    names = next(iter(groups))
+    columns, groups = write.columns, new_groups(write.columns, chunk)
+    names, _ = groups[0]
     # No NULL is the same as another.
     unique = not any(columns.by_name[name].nullable for name in on)
     key = [columns.by_name[name] for name in on]
@@ -110,7 +111,7 @@ async def upsert_chunk(write: BulkWrite, chunk: Sequence[Row], on: Sequence[str]
 async def update_chunk(write: BulkWrite, chunk: Sequence[Row]) -> int:
     """Change rows by their keys: by way of a temporary table where it comes out as one by one."""
     columns, groups = write.columns, by_names(chunk)
-    names = next(iter(groups))
+    names, _ = groups[0]
     async with _staged(write, groups, names, [*columns.table.primary_key]) as staged:
         if staged is None:
             return await bulk.update_chunk(write, chunk)
@@ -226,12 +227,12 @@ async def _staged(
 
     Yield None if the rows give different columns, or if COPY could store other rows than INSERT.
     """
-    given, *others = groups
+    (given, rows), *others = groups
     made = write.columns.onupdates(given).values()
     alone = not others and all(x.is_clause_element for x in made)
-    sent = await types_sent(write, names if alone else (), len(groups[given]))
+    sent = await types_sent(write, names if alone else (), len(rows))
     connection, columns = await write.session.connection(), [write.columns.by_name[x] for x in sent]
-    block = _block(write.columns, sent, given, groups[given], connection.dialect)
+    block = _block(write.columns, sent, given, rows, connection.dialect)
     if not block:
         yield None
         return
