@@ -2916,8 +2916,8 @@ MUTATIONS = [
     Mutation(
         "src/shop/db/repository/copy.py",
         "        if blocks:\n            await _copy(write, columns.table, sent, blocks)\n",
-        "        if blocks:\n            called = (x for x in blocks if not write.progress(1_001))\n"
-        "            await _copy(write, columns.table, sent, called)\n",
+        "        if blocks:\n            late = (x for x in blocks if not write.progress(1_001))\n"
+        "            await _copy(write, columns.table, sent, late)\n",
         "tests/db/probes/test_bulk.py::test_slow_code_of_the_caller_is_no_slow_statement",
         "asyncpg",
     ),

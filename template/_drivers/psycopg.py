@@ -41,7 +41,7 @@ _PYTHON_TYPES: Mapping[str, set[type]] = {
     "numeric": {Decimal, int},
     "text": {str},
     "varchar": {str},
-    "bytea": {bytes},
+    "bytea": {bytes, psycopg.Binary},
     "uuid": {UUID},
     "json": {Json},
     "jsonb": {Jsonb},
