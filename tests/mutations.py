@@ -2901,6 +2901,13 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/engine/driver.py",
+        "{bytes, psycopg.Binary}",
+        "{bytes}",
+        "tests/db/probes/test_copy_properties.py::test_rows_that_are_copied_are_as_inserted",
+        "psycopg",
+    ),
+    Mutation(
+        "src/shop/db/engine/driver.py",
         "except _REFUSALS as error:",
         "except psycopg.DataError as error:",
         "tests/db/probes/test_bulk.py::test_a_refused_value_among_other_rows_is_an_invalid_value",
