@@ -3358,6 +3358,19 @@ MUTATIONS = [
         "tests/db/probes/faults/test_failovers.py::test_switch_over_without_dropped_connections",
         "asyncpg",
     ),
+    *(
+        Mutation(
+            "src/shop/db/database.py",
+            old,
+            new,
+            "tests/db/probes/test_transactions.py"
+            "::test_the_last_attempt_begins_at_the_end_of_the_time_for_retries",
+        )
+        for old, new in (
+            ("left = end - time.monotonic()", "left = end - time.monotonic() - wait"),
+            ("min(wait, left) if in_time else wait", "wait"),
+        )
+    ),
     Mutation(
         "src/shop/db/database.py",
         "self.settings.retry_for if retry_for is None else retry_for",

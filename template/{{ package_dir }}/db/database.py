@@ -32,6 +32,10 @@ BindContext = AbstractAsyncContextManager[Bind]
 # How many sessions gather() opens at once if there is no pool.
 _UNPOOLED = 10
 
+# How many seconds before the end of `retry_for` the last attempt of run() begins: a sleep may take
+# some milliseconds longer.
+_LAST_ATTEMPT = 0.02
+
 # What a forked process has inherited from its parent. It is kept for ever: a garbage-collected
 # connection of most drivers removes its socket from the epoll that both processes share, and
 # the parent then never receives a reply.
@@ -212,7 +216,8 @@ class Database:
         if attempts < 1:
             raise ValueError(f"attempts must be at least 1, not {attempts}")
         retryable = (*RETRYABLE, *retry_on)
-        end = time.monotonic() + (self.settings.retry_for if retry_for is None else retry_for)
+        limit = self.settings.retry_for if retry_for is None else retry_for
+        end = time.monotonic() + limit - _LAST_ATTEMPT
         attempt = 0
         while True:
             attempt += 1
@@ -226,14 +231,16 @@ class Database:
                 is_committed = session is not None and sync_session_of(session).is_committed
                 # Wait for a random time, so that transactions that collided do not collide again.
                 wait = random.uniform(0, 0.02 * 2 ** min(attempt, 6))
-                in_time = time.monotonic() + wait < end
+                left = end - time.monotonic()
+                in_time = left > 0
                 by_number = attempt < attempts and (in_time or retry_for is None)
                 by_time = attempts > 1 and in_time and isinstance(error, Unavailable)
                 again = (by_number or by_time) and not isinstance(error, CommitOutcomeUnknown)
                 if is_committed or not again:
                     raise
                 logger.info("attempt %d failed: %s", attempt, error)
-            await asyncio.sleep(wait)
+            # The last attempt begins just before the end.
+            await asyncio.sleep(min(wait, left) if in_time else wait)
 
     @overload
     async def gather(self, a: Work[T1], b: Work[T2], /) -> tuple[T1, T2]: ...

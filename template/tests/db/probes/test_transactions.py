@@ -600,6 +600,25 @@ async def test_no_attempt_begins_after_the_time_for_retries(
     assert attempts[-1] < began + 0.6
 
 
+async def test_the_last_attempt_begins_at_the_end_of_the_time_for_retries(
+    fresh_database: db.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[float] = []
+
+    def longest(shortest: float, most: float) -> float:
+        return most
+
+    async def work(session: AsyncSession) -> None:
+        attempts.append(time.monotonic())
+        raise db.Unavailable("no server yet")
+
+    monkeypatch.setattr(random, "uniform", longest)
+    began = time.monotonic()
+    with pytest.raises(db.Unavailable):
+        await fresh_database.run(work, retry_for=0.5)
+    assert began + 0.4 < attempts[-1] < began + 0.6
+
+
 async def test_an_attempt_may_take_longer_than_the_time_for_retries(
     fresh_database: db.Database,
 ) -> None:
