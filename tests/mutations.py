@@ -594,7 +594,7 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/engine/driver_errors.py",
-        "if dialect.AUTOCOMMIT.items() <= connection.get_execution_options().items():",
+        "if dialect.AUTOCOMMIT.items() <= options:",
         "if not connection:",
         "tests/db/probes/test_readers.py::"
         "test_a_reader_whose_connection_is_lost_after_a_batch_has_committed_nothing",

@@ -150,12 +150,12 @@ def attach(engine: AsyncEngine, settings: DatabaseSettings) -> None:
     # Behind a pooler each transaction may have another server connection, so each sets the limits.
     values = _server_settings(settings).items()
     calls = (f"set_config('{name}', '{value}', true)" for name, value in values)
-    statement = f"SELECT current_setting('transaction_read_only'), {', '.join(calls)}"
+    statement = f"SELECT {', '.join(calls)}, current_setting('transaction_read_only')"
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: sa.Connection) -> None:
         if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-            read_only = connection.exec_driver_sql(statement).scalar()
+            *_, read_only = connection.exec_driver_sql(statement).one()
             connection.info["only_reads"] = read_only == "on"
 
 

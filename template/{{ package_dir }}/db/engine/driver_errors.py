@@ -37,6 +37,8 @@ _FAILURES: dict[str, tuple[type[errors.DataLayerError], str]] = {
 # Keys of a connection's `info`: COMMIT was sent, and the error that ended the transaction.
 _COMMITTING, _FAILURE = "committing", "failure"
 
+_READ_ONLY = dialect.transaction_options(None, read_only=True)
+
 
 def attach(engine: AsyncEngine) -> None:
     """Translate every driver error of an engine, and record whether COMMIT was sent."""
@@ -76,13 +78,15 @@ def _forget(connection: sa.Connection) -> None:
 
 
 def _commit(connection: sa.Connection) -> None:
-    if dialect.AUTOCOMMIT.items() <= connection.get_execution_options().items():
+    options = connection.get_execution_options().items()
+    if dialect.AUTOCOMMIT.items() <= options:
         # Each statement has committed by itself.
         return
     if failure := connection.info.get(_FAILURE):
         # The database would answer COMMIT with a rollback, and without an error.
         raise errors.TransactionRolledBack from failure
-    connection.info[_COMMITTING] = True
+    # A transaction that only reads has nothing that could be lost or doubled.
+    connection.info[_COMMITTING] = not _READ_ONLY.items() <= options
 
 
 def _rollback_savepoint(connection: sa.Connection, name: str, context: None) -> None:
