@@ -168,6 +168,11 @@ def only_reads(url: sa.URL) -> sa.ColumnElement[bool]:
     )
 
 
+def is_read_only(connection: sa.Connection) -> bool:
+    """Return whether the transaction was begun for reading only."""
+    return str(connection.get_execution_options().get("mysql_transaction")).endswith("READ ONLY")
+
+
 def is_demoted(connection: sa.Connection, error: BaseException) -> bool:
     """Return whether a write failed because the server itself only reads, as a replica does.
 
@@ -175,8 +180,7 @@ def is_demoted(connection: sa.Connection, error: BaseException) -> bool:
     """
     if driver.error_code(error) not in ("1290", "1836"):
         return False
-    modes = str(connection.get_execution_options().get("mysql_transaction"))
-    if connection.info.get("read_only_default") or modes.endswith("READ ONLY"):
+    if connection.info.get("read_only_default") or is_read_only(connection):
         return False
     # 1290 names the option of the server that forbids the statement; there are others.
     message = driver.diagnostics(error)["message"]

@@ -210,6 +210,11 @@ def only_reads(url: sa.URL) -> sa.ColumnElement[bool]:
     return sa.false()
 
 
+def is_read_only(connection: sa.Connection) -> bool:
+    """Return whether the transaction was begun for reading only."""
+    return bool(connection.get_execution_options().get("postgresql_readonly"))
+
+
 def is_demoted(connection: sa.Connection, error: BaseException) -> bool:
     """Return whether a write failed because the server itself only reads, as a standby does.
 
@@ -218,8 +223,8 @@ def is_demoted(connection: sa.Connection, error: BaseException) -> bool:
     # A standby refuses SERIALIZABLE as a feature that it does not have.
     if driver.error_code(error) not in (*READ_ONLY, "0A000"):
         return False
-    info, options = connection.info, connection.get_execution_options()
-    if info.get("read_only_default") or options.get("postgresql_readonly"):
+    info = connection.info
+    if info.get("read_only_default") or is_read_only(connection):
         return False
     # What a pooler reports is as old as its first connection to the server: see attach().
     if "only_reads" in info:

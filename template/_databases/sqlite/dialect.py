@@ -174,6 +174,11 @@ def only_reads(url: sa.URL) -> sa.ColumnElement[bool]:
     return sa.false()
 
 
+def is_read_only(connection: sa.Connection) -> bool:
+    """Return whether the transaction was begun for reading only."""
+    return bool(connection.get_execution_options().get("sqlite_query_only"))
+
+
 def is_demoted(connection: sa.Connection, error: BaseException) -> bool:
     """Return False: there is no server."""
     return False

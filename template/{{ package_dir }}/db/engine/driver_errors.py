@@ -37,8 +37,6 @@ _FAILURES: dict[str, tuple[type[errors.DataLayerError], str]] = {
 # Keys of a connection's `info`: COMMIT was sent, and the error that ended the transaction.
 _COMMITTING, _FAILURE = "committing", "failure"
 
-_READ_ONLY = dialect.transaction_options(None, read_only=True)
-
 
 def attach(engine: AsyncEngine) -> None:
     """Translate every driver error of an engine, and record whether COMMIT was sent."""
@@ -86,7 +84,7 @@ def _commit(connection: sa.Connection) -> None:
         # The database would answer COMMIT with a rollback, and without an error.
         raise errors.TransactionRolledBack from failure
     # A transaction that only reads has nothing that could be lost or doubled.
-    connection.info[_COMMITTING] = not _READ_ONLY.items() <= options
+    connection.info[_COMMITTING] = not dialect.is_read_only(connection)
 
 
 def _rollback_savepoint(connection: sa.Connection, name: str, context: None) -> None:
