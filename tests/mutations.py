@@ -594,6 +594,14 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/engine/driver_errors.py",
+        "= not dialect.is_read_only(connection)",
+        "= True",
+        "tests/db/probes/test_readers.py::"
+        "test_a_transaction_that_only_reads_has_no_unknown_outcome",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/engine/driver_errors.py",
         "if dialect.AUTOCOMMIT.items() <= options:",
         "if not connection:",
         "tests/db/probes/test_readers.py::"
@@ -1936,7 +1944,7 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/engine/driver_errors.py",
-        "    connection.info[_COMMITTING] = True\n",
+        "    connection.info[_COMMITTING] = not dialect.is_read_only(connection)\n",
         "",
         "tests/db/probes/faults/test_connections.py::test_connection_killed_before_commit",
         "asyncpg",
@@ -3282,7 +3290,7 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/engine/dialect.py",
-        'info.get("read_only_default") or options.get("postgresql_readonly")',
+        'info.get("read_only_default") or is_read_only(connection)',
         'info.get("read_only_default")',
         "tests/db/probes/test_demotion.py::test_behind_a_pooler_each_transaction_asks",
         "asyncpg",

@@ -305,6 +305,24 @@ async def test_a_reader_whose_connection_is_lost_after_a_batch_has_committed_not
     assert fresh_database.pool_status().in_use == 0
 
 
+async def test_a_transaction_that_only_reads_has_no_unknown_outcome(
+    fresh_database: db.Database,
+) -> None:
+    if not fresh_database.settings.url.host:
+        pytest.skip("there is no network between this database and the tests")
+
+    def lose(connection: sa.Connection) -> None:
+        raw = connection.connection.driver_connection
+        assert raw
+        driver.hang_up(raw)
+
+    event.listen(fresh_database.engine.sync_engine, "commit", lose)
+    with pytest.raises(db.Unavailable):
+        async with fresh_database.transaction(read_only=True) as session:
+            await session.scalar(sa.select(Author.id))
+    assert fresh_database.pool_status().in_use == 0
+
+
 @pytest.mark.parametrize("is_new", [False, True])
 async def test_a_reader_that_is_cancelled_at_any_step_keeps_no_connection_and_no_task(
     fresh_database: db.Database, is_new: bool
