@@ -39,7 +39,7 @@ TESTING = 571
 FASTAPI = 260
 REPLICAS = 80
 # Lines of a module, comments and all. A module that outgrows this has two subjects.
-LENGTH = {"repository/repository.py": 743, "engine/dialect.py": 411}
+LENGTH = {"repository/repository.py": 743, "engine/dialect.py": 416}
 USUAL_LENGTH = 365
 
 
