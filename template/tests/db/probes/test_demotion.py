@@ -30,11 +30,18 @@ async def forbid_writes(database: db.Database, *, forbidden: bool = True) -> Non
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def demoted(fresh_database: db.Database) -> AsyncGenerator[db.Database]:
+async def pooled(fresh_database: db.Database) -> AsyncGenerator[db.Database]:
+    """A database with a pool, whatever the settings of the project say."""
+    settings = fresh_database.settings.model_copy(update={"pool_size": 2})
+    async with db.Database(settings) as database:
+        yield database
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def demoted(fresh_database: db.Database, pooled: db.Database) -> AsyncGenerator[db.Database]:
     """A database that only reads, whose pool has no connection from before."""
     await forbid_writes(fresh_database)
-    async with db.Database(fresh_database.settings) as database:
-        yield database
+    yield pooled
 
 
 async def insert(session: AsyncSession) -> None:
@@ -85,15 +92,15 @@ async def test_a_copy_is_unavailable_and_its_connection_is_dropped(demoted: db.D
 
 @pytest.mark.parametrize("read_only", [True, False])
 async def test_a_unit_that_asked_for_reading_is_refused_and_keeps_its_connection(
-    fresh_database: db.Database, read_only: bool
+    pooled: db.Database, read_only: bool
 ) -> None:
-    before = await pid(fresh_database)
+    before = await pid(pooled)
     with pytest.raises(db.ReadOnly, match="25006"):
-        async with fresh_database.transaction(read_only=read_only) as session:
+        async with pooled.transaction(read_only=read_only) as session:
             if not read_only:
                 await session.execute(sa.text("SET TRANSACTION READ ONLY"))
             await insert(session)
-    assert await pid(fresh_database) == before
+    assert await pid(pooled) == before
 
 
 async def test_a_reader_is_refused_too(demoted: db.Database) -> None:
