@@ -17,16 +17,16 @@ if not db.settings.DRIVER.startswith("postgresql"):
 async def forbid_writes(database: db.Database, *, forbidden: bool = True) -> None:
     """Forbid or allow writes for the connections that are opened from now on."""
     name = database.settings.url.database
-    async with database.session() as session:
+    async with database.engine.connect() as connection:
         # The database forbids this, too, but for one that sets it otherwise.
-        await session.execute(sa.text("SET default_transaction_read_only = off"))
-        await session.commit()
+        await connection.execute(sa.text("SET default_transaction_read_only = off"))
+        await connection.commit()
         value = "on" if forbidden else "off"
-        await session.execute(
+        await connection.execute(
             sa.text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {value}')
         )
-        await session.execute(sa.text("RESET default_transaction_read_only"))
-        await session.commit()
+        await connection.execute(sa.text("RESET default_transaction_read_only"))
+        await connection.commit()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
