@@ -226,7 +226,7 @@ def is_demoted(connection: sa.Connection, error: BaseException) -> bool:
     info = connection.info
     if info.get("read_only_default") or is_read_only(connection):
         return False
-    # What a pooler reports is as old as its first connection to the server: see attach().
+    # A pooler reports values as old as its first connection to the server: see attach().
     if "only_reads" in info:
         return bool(info["only_reads"])
     raw = connection.connection.driver_connection

@@ -158,7 +158,7 @@ async def test_the_end_of_the_database_waits_for_the_callbacks_of_a_commit(
 
         task = asyncio.create_task(unit())
         await asyncio.wait_for(began.wait(), timeout=10)
-        # As uvicorn does when the time for a graceful shutdown is over.
+        # uvicorn does this when the time for a graceful shutdown is over.
         task.cancel()
     assert told == ["ada@example.com"]
     with pytest.raises(asyncio.CancelledError):

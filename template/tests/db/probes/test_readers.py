@@ -283,20 +283,22 @@ async def test_a_reader_whose_connection_is_lost_when_it_begins_keeps_none(
         gc.enable()
 
 
+def hang_up(connection: sa.Connection) -> None:
+    """Lose the connection, as a listener for its events."""
+    raw = connection.connection.driver_connection
+    assert raw
+    driver.hang_up(raw)
+
+
 async def test_a_reader_whose_connection_is_lost_after_a_batch_has_committed_nothing(
     fresh_database: db.Database,
 ) -> None:
     if not fresh_database.settings.url.host:
         pytest.skip("there is no network between this database and the tests")
 
-    def lose(connection: sa.Connection) -> None:
-        raw = connection.connection.driver_connection
-        assert raw
-        driver.hang_up(raw)
-
     async with fresh_database.transaction() as session:
         session.add(Author(email="ada@example.com"))
-    event.listen(fresh_database.engine.sync_engine, "commit", lose)
+    event.listen(fresh_database.engine.sync_engine, "commit", hang_up)
     async with fresh_database.reader() as session:
         # Most drivers send no COMMIT in autocommit.
         with suppress(db.Unavailable):
@@ -311,12 +313,7 @@ async def test_a_transaction_that_only_reads_has_no_unknown_outcome(
     if not fresh_database.settings.url.host:
         pytest.skip("there is no network between this database and the tests")
 
-    def lose(connection: sa.Connection) -> None:
-        raw = connection.connection.driver_connection
-        assert raw
-        driver.hang_up(raw)
-
-    event.listen(fresh_database.engine.sync_engine, "commit", lose)
+    event.listen(fresh_database.engine.sync_engine, "commit", hang_up)
     with pytest.raises(db.Unavailable):
         async with fresh_database.transaction(read_only=True) as session:
             await session.scalar(sa.select(Author.id))
