@@ -23,6 +23,7 @@ KINDS = {
     "test_tls": "connections are encrypted as asked",
     "test_mysql_connections": "connections of MySQL end in time",
     "test_urls": "a provider's URL is understood",
+    "test_handbook": "the handbook runs, and its tables are true",
     "test_templates": "the template's files keep their rules",
     "test_pythons": "the oldest patch release of Python will do",
     "test_adoption": "a project that exists takes the layer",

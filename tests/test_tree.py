@@ -35,6 +35,7 @@ PROBES = [
 ]
 
 OURS = [
+    "src/shop/db/README.md",
     "src/shop/db/__init__.py",
     "src/shop/db/__main__.py",
     "src/shop/db/database.py",
