@@ -9,7 +9,7 @@ from typing import NamedTuple
 from harness import DRIVERS, REPOSITORY, Project
 from mutations import MUTATIONS
 
-FOLDER = "tests/db/probes/faults"
+FOLDER = "tests/db/layer_tests/probes/faults"
 _SOURCE = REPOSITORY / "tests" / "rendered" / "faults"
 
 

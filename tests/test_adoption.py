@@ -301,7 +301,7 @@ def test_a_project_adopts_the_layer(releases: Template, tmp_path: Path, kind: Ki
 
     # The guards look at their models, and are content once these are mended.
     _model(project, kind, index="")
-    refused = project.fail("pytest", "-q", "tests/db/test_guards.py")
+    refused = project.fail("pytest", "-q", "tests/db/layer_tests/test_guards.py")
     assert "orders.customer_id refers to another table and has no index" in refused
     _model(project, kind, index=", index=True")
 
@@ -381,7 +381,7 @@ def test_a_project_with_a_db_and_alembic_elsewhere_takes_the_layer_into_a_packag
     project["tests/conftest.py"] = conftest + PREPARE
     project["tests/test_shop.py"] = TEST.replace("shop.db", "shop.data.db")
     layers = ("test_guards", "probes/test_migrations", "probes/test_main")
-    files = [f"tests/db/{name}.py" for name in layers]
+    files = [f"tests/db/layer_tests/{name}.py" for name in layers]
     project.run("pytest", "-q", "tests/test_shop.py", *files)
     # The tests have left the database of env.py alone. No DATABASE_URL leads to it.
     assert not theirs.exists()
@@ -396,7 +396,7 @@ def test_a_project_with_a_db_and_alembic_elsewhere_takes_the_layer_into_a_packag
     project["src/shop/db.py"] = (
         "import sqlalchemy\nengine = sqlalchemy.create_engine('sqlite://')\n"
     )
-    said = project.fail("pytest", "-q", "tests/test_shop.py", "tests/db/test_guards.py")
+    said = project.fail("pytest", "-q", "tests/test_shop.py", "tests/db/layer_tests/test_guards.py")
     assert "remove pytest.mark.anyio and the fixture anyio_backend, and write" in said
     assert "shop/db.py makes an engine in line 2" in said
 
@@ -404,7 +404,7 @@ def test_a_project_with_a_db_and_alembic_elsewhere_takes_the_layer_into_a_packag
     project.update()
     assert project.conflicts == []
     assert "src/shop/data/db/outbox.py" in project.tree
-    assert "from shop.data import db\n" in project["tests/db/__init__.py"]
+    assert "from shop.data import db\n" in project["tests/db/layer_tests/__init__.py"]
 
 
 def _adopt(releases: Template, root: Path, kind: Kind) -> Project:

@@ -81,7 +81,7 @@ def test_few_modules_tell_the_drivers_apart(render: Render) -> None:
     different = {path for path in paths if len({layer.get(path) for layer in layers}) > 1}
     # squawk reads the SQL of PostgreSQL. The handbook is for one driver.
     handbook = {"src/shop/db/README.md"}
-    assert different == handbook | {"tests/db/test_squawk.py"} | {
+    assert different == handbook | {"tests/db/layer_tests/test_squawk.py"} | {
         f"src/shop/db/{name}.py"
         for name in (
             "engine/dialect",

@@ -19,7 +19,7 @@ def test_a_cluster_loses_no_unit_and_migrates_once(render: Render, driver: str) 
     if not PROVIDER.exists() and os.environ.get("REQUIRE_ALL_SERVERS") != "1":
         pytest.skip("no Galera: `make servers` installs galera-4")
     project = render(driver=driver, extras=["probes"])
-    file = "tests/db/probes/test_galera_nodes.py"
+    file = "tests/db/layer_tests/probes/test_galera_nodes.py"
     project[file] = (RENDERED / "galera.py").read_text("utf-8")
     output = project.run("python", "-m", "pytest", "-q", "-s", "-p", "no:randomly", file)
     for line in output.splitlines():

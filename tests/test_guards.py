@@ -233,19 +233,19 @@ class UserRepository(Repository[User]):
 def refusals(template: Template) -> str:
     """What the guards say of all these mistakes together."""
     project = _plant(template.render(), *MISTAKES)
-    return project.fail("pytest", "-q", "tests/db/test_guards.py", "-p", "no:randomly")
+    return project.fail("pytest", "-q", "tests/db/layer_tests/test_guards.py", "-p", "no:randomly")
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_refused_with_what_to_write(refusals: str, mistake: str) -> None:
     _, guard, words = MISTAKES[mistake]
-    assert f"FAILED tests/db/test_guards.py::{guard}" in refusals
+    assert f"FAILED tests/db/layer_tests/test_guards.py::{guard}" in refusals
     assert words in refusals
 
 
 def test_what_is_right_is_let_pass(render: Render) -> None:
     project = _plant(render(), right=RIGHT)
-    project.run("pytest", "-q", "-W", "error", "tests/db/test_guards.py")
+    project.run("pytest", "-q", "-W", "error", "tests/db/layer_tests/test_guards.py")
 
 
 def test_each_mistake_is_refused_once(refusals: str) -> None:
@@ -261,7 +261,7 @@ def test_an_enum_is_refused_until_its_new_value_is_migrated(render: Render, driv
     assert archived in models
     longer = f'{archived}    HIDDEN = "not to be seen"\n'
     project["src/shop/models.py"] = models.replace(archived, longer)
-    said = project.fail("pytest", "-q", "tests/db/test_guards.py", "-p", "no:randomly")
+    said = project.fail("pytest", "-q", "tests/db/layer_tests/test_guards.py", "-p", "no:randomly")
     assert said.count("FAILED") == 1
     assert "posts.status may be 'not to be seen', and no migration says so" in said
     # What it says to write, written.
@@ -271,7 +271,7 @@ def test_an_enum_is_refused_until_its_new_value_is_migrated(render: Render, driv
         f'revision = "0002"\ndown_revision = "0001"\n\ndef upgrade() -> None:\n{steps}'
     )
     project["tests/test_hidden.py"] = HIDDEN
-    project.run("pytest", "-q", "tests/db/test_guards.py", "tests/test_hidden.py")
+    project.run("pytest", "-q", "tests/db/layer_tests/test_guards.py", "tests/test_hidden.py")
 
 
 def test_what_has_to_stay_can_be_accepted(render: Render) -> None:
@@ -282,11 +282,11 @@ def test_what_has_to_stay_can_be_accepted(render: Render) -> None:
 def guards_accept() -> set[str]:
     return {"orders.*"}
 """
-    project.run("pytest", "-q", "tests/db/test_guards.py")
+    project.run("pytest", "-q", "tests/db/layer_tests/test_guards.py")
 
 
 def test_a_service_makes_none_of_these_mistakes(template: Template) -> None:
-    template.render(driver="asyncpg").run("pytest", "-q", "tests/db/test_guards.py")
+    template.render(driver="asyncpg").run("pytest", "-q", "tests/db/layer_tests/test_guards.py")
 
 
 def test_a_connection_that_is_kept_fails_its_test(render: Render) -> None:

@@ -35,7 +35,7 @@ PRODUCTION = {
     "asyncmy": 3739,
     "aiomysql": 3761,
 }
-TESTING = 571
+TESTING = 577
 FASTAPI = 260
 REPLICAS = 80
 # Lines of a module, comments and all. A module that outgrows this has two subjects.

@@ -39,11 +39,13 @@ def test_a_shutdown_under_load_loses_no_row_and_no_callback(render: Render, driv
 def _run(project: Project, kind: str) -> dict[str, object]:
     """Return what the load counted. It fails where a row, a callback or an answer is wrong."""
     faults.lay(project)
-    folder = project.root / "tests" / "db" / "probes" / "load"
+    folder = project.root / "tests" / "db" / "layer_tests" / "probes" / "load"
     shutil.copytree(RENDERED / "load", folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(RENDERED / "hostile.py", folder)
     # It starts a server of its own, which it stops.
-    output = project.run("python", "-m", "tests.db.probes.load", kind, TEST_DATABASE_URL="")
+    output = project.run(
+        "python", "-m", "tests.db.layer_tests.probes.load", kind, TEST_DATABASE_URL=""
+    )
     [line] = [line for line in output.splitlines() if line.startswith("{")]
     figures: dict[str, object] = json.loads(line)
     for name, figure in figures.items():

@@ -28,7 +28,9 @@ def _render_all(render: Render, driver: str) -> Project:
     extras = ["replicas", "probes"] if driver in SERVER_DRIVERS else ["probes"]
     project = render(driver=driver, web="fastapi", extras=extras)
     if project.answers["database"] == "postgresql":
-        project["tests/db/probes/test_copy_properties.py"] = COPY_PROPERTIES.read_text("utf-8")
+        project["tests/db/layer_tests/probes/test_copy_properties.py"] = COPY_PROPERTIES.read_text(
+            "utf-8"
+        )
     return project
 
 
@@ -66,12 +68,12 @@ def test_every_change_is_one_that_can_be_made(render: Render, driver: str) -> No
 
 @pytest.mark.parametrize("file", ["test_guards", "test_smoke", "test_revisions", "test_squawk"])
 def test_every_test_of_a_default_service_is_in_the_list(render: Render, file: str) -> None:
-    path = f"tests/db/{file}.py"
+    path = f"tests/db/layer_tests/{file}.py"
     tests = re.findall(r"^(?:async )?def (test_\w+)", render(driver="asyncpg")[path], re.M)
     assert tests
     listed = {mutation.test for mutation in MUTATIONS}
     # No change of one file makes a second head: test_revisions.py of this folder does.
-    listed.add("tests/db/test_revisions.py::test_the_revisions_have_one_head")
+    listed.add("tests/db/layer_tests/test_revisions.py::test_the_revisions_have_one_head")
     assert [test for test in tests if f"{path}::{test}" not in listed] == []
 
 

@@ -8,7 +8,9 @@ from harness import DRIVERS, Project, tiered
 
 Render = Callable[..., Project]
 RENDERED = Path(__file__).parent / "rendered"
-PROPERTIES, COPY = (f"tests/db/probes/test_{name}.py" for name in ("properties", "copy_properties"))
+PROPERTIES, COPY = (
+    f"tests/db/layer_tests/probes/test_{name}.py" for name in ("properties", "copy_properties")
+)
 
 
 @pytest.mark.parametrize("driver", tiered(DRIVERS, "asyncpg"))

@@ -40,10 +40,10 @@ def test_a_service_passes_its_tests_on_the_oldest_patch_release(
     uv = str(PROGRAMS / "uv")
     foreign = ("DATABASE_", "TEST_DATABASE_", "PYTEST_", "PYTHON", "VIRTUAL_ENV", "UV_PYTHON")
     environment = {x: value for x, value in os.environ.items() if not x.startswith(foreign)}
-    transactions = "tests/db/probes/test_transactions.py"
+    transactions = "tests/db/layer_tests/probes/test_transactions.py"
     for command in (
         ("sync", "--quiet", "--python", str(SYSTEM)),
-        ("run", "pytest", "-q", "--ignore=tests/db/probes", "tests"),
+        ("run", "pytest", "-q", "--ignore=tests/db/layer_tests/probes", "tests"),
         ("run", "pytest", "-q", transactions),
     ):
         done = subprocess.run(

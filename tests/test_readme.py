@@ -39,7 +39,7 @@ def test_the_table_of_questions_is_that_of_copier_yml(template: Template) -> Non
 def test_the_table_of_mappings_is_that_of_the_tests() -> None:
     text = (REPOSITORY / "docs" / "mappings.md").read_text("utf-8")
     described = re.findall(r"^\| (\w+) \|", text[: text.index("## Bulk writes")], re.M)[1:]
-    tests = (REPOSITORY / "template/tests/db/probes/test_shapes.py").read_text("utf-8")
+    tests = (REPOSITORY / "template/tests/db/layer_tests/probes/test_shapes.py").read_text("utf-8")
     shapes = tests[tests.index("SHAPES: ") : tests.index("]\n", tests.index("SHAPES: ") + 30)]
     assert described == re.findall(r"^    (\w+),$", shapes, re.M)
 
@@ -108,9 +108,9 @@ def test_the_answers_that_the_workflow_of_a_service_needs_are_pinned(template: T
 
 
 def test_every_recipe_that_is_named_is_in_the_cookbook() -> None:
-    cookbook = (REPOSITORY / "template" / "tests" / "db" / "probes" / "test_cookbook.py").read_text(
-        "utf-8"
-    )
+    cookbook = (
+        REPOSITORY / "template" / "tests" / "db" / "layer_tests" / "probes" / "test_cookbook.py"
+    ).read_text("utf-8")
     written = set(re.findall(r"^async def (test_\w+)", cookbook, re.M))
     named = set(
         re.findall(r"`(test_\w+)`", (REPOSITORY / "docs" / "patterns.md").read_text("utf-8"))
@@ -138,7 +138,7 @@ def test_the_page_on_adoption_names_what_there_is(template: Template) -> None:
     assert len(fixtures) == 5
     imports += f"\nfrom shop.db.testing import {', '.join([*fixtures, 'fresh_database'])}"
     layer.run("python", "-c", imports)
-    for path in re.findall(r"`(tests/db/\w+\.py)`", page):
+    for path in re.findall(r"`(tests/db/layer_tests/\w+\.py)`", page):
         assert path in layer.tree
     # Its answers are accepted, and its questions asked.
     given = dict(re.findall(r"-d (\w+)=([\w./]+)", page))

@@ -30,7 +30,7 @@ def test_a_replica_that_stops_fails_no_unit_that_begins_after_it(
     render: Render, driver: str
 ) -> None:
     project = render(driver=driver, extras=["replicas", "probes"])
-    file = "tests/db/probes/test_replica_servers.py"
+    file = "tests/db/layer_tests/probes/test_replica_servers.py"
     project[file] = (RENDERED / "replicas.py").read_text("utf-8")
     output = project.run("python", "-m", "pytest", "-q", "-s", file)
     for line in output.splitlines():
@@ -42,7 +42,7 @@ def test_a_replica_that_stops_fails_no_unit_that_begins_after_it(
 @pytest.mark.parametrize("driver", tiered(SERVER_DRIVERS, "asyncpg", "psycopg", "asyncmy"))
 def test_a_service_passes_the_layers_tests_of_replicas(render: Render, driver: str) -> None:
     project = render(driver=driver, extras=["replicas", "probes"])
-    project.run("pytest", "-q", "tests/db/probes/test_replicas.py")
+    project.run("pytest", "-q", "tests/db/layer_tests/probes/test_replicas.py")
 
 
 @pytest.mark.parametrize("extras", [[], ["replicas"]])

@@ -81,14 +81,16 @@ def _revise(
 
 def _refuse(project: Project, test: str, file: str = "test_revisions", **settings: str) -> str:
     """Return what the guards say when this one of them fails, and no other."""
-    said = project.fail("pytest", "-q", "-p", "no:randomly", f"tests/db/{file}.py", **settings)
-    failed = re.findall(r"^FAILED tests/db/\w+\.py::test_(\w+)", said, re.MULTILINE)
+    said = project.fail(
+        "pytest", "-q", "-p", "no:randomly", f"tests/db/layer_tests/{file}.py", **settings
+    )
+    failed = re.findall(r"^FAILED tests/db/layer_tests/\w+\.py::test_(\w+)", said, re.MULTILINE)
     assert failed == [test], said
     return said
 
 
 def _pass(project: Project, file: str = "test_revisions") -> None:
-    project.run("pytest", "-q", f"tests/db/{file}.py")
+    project.run("pytest", "-q", f"tests/db/layer_tests/{file}.py")
 
 
 def _configure(project: Project, fixture: str, value: object) -> None:
@@ -104,7 +106,7 @@ def test_two_heads_are_to_be_merged(render: Render) -> None:
     project = render()
     _revise(project, "0002", SELECT, SELECT)
     _revise(project, "0003", SELECT, SELECT)
-    said = project.fail("pytest", "-q", "tests/db/test_revisions.py", "-k", "one_head")
+    said = project.fail("pytest", "-q", "tests/db/layer_tests/test_revisions.py", "-k", "one_head")
     (command,) = set(re.findall(r"run `alembic (merge -m merge \w+ \w+)`", said))
     project.run("alembic", *command.split())
     _pass(project)
@@ -147,7 +149,9 @@ def test_revisions_before_the_mark_are_left_alone(render: Render) -> None:
     # On request all of them are looked at.
     _refuse(project, "every_revision_changes_something", TEST_REVISIONS_AFTER="base")
     _configure(project, "guards_accept", {"0002"})
-    project.run("pytest", "-q", "tests/db/test_revisions.py", TEST_REVISIONS_AFTER="base")
+    project.run(
+        "pytest", "-q", "tests/db/layer_tests/test_revisions.py", TEST_REVISIONS_AFTER="base"
+    )
 
 
 @pytest.mark.server

@@ -109,7 +109,9 @@ class Book(PrimaryKey, Base):
 def test_a_project_may_name_its_models_as_the_layers_tests_name_theirs(render: Render) -> None:
     project = render(extras=["probes"])
     project["src/shop/models.py"] += NAMESAKES
-    project.run("pytest", "-q", "tests/test_models.py", "tests/db/probes/test_cookbook.py")
+    project.run(
+        "pytest", "-q", "tests/test_models.py", "tests/db/layer_tests/probes/test_cookbook.py"
+    )
 
 
 @pytest.mark.server
@@ -130,7 +132,10 @@ def test_its_tests_leave_the_database_of_dotenv_alone(render: Render) -> None:
     project = render(extras=["probes"])
     project[".env"] = "DATABASE_NAME=elsewhere/shop.db\n"
     project.run(
-        "pytest", "-q", "tests/db/probes/test_main.py", "tests/db/probes/test_migrations.py"
+        "pytest",
+        "-q",
+        "tests/db/layer_tests/probes/test_main.py",
+        "tests/db/layer_tests/probes/test_migrations.py",
     )
     assert not (project.root / "elsewhere").exists()
 

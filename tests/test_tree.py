@@ -20,15 +20,18 @@ Render = Callable[..., Project]
 
 # Probes that come with another answer too.
 WEB_PROBES = [
-    f"tests/db/probes/{name}.py"
+    f"tests/db/layer_tests/probes/{name}.py"
     for name in ("test_answers", "test_fastapi", "test_fastapi_lists", "web")
 ]
-POSTGRESQL_PROBES = ["tests/db/probes/test_concurrent_index.py"]
-REPLICA_PROBES = ["tests/db/probes/replicas.py", "tests/db/probes/test_replicas.py"]
+POSTGRESQL_PROBES = ["tests/db/layer_tests/probes/test_concurrent_index.py"]
+REPLICA_PROBES = [
+    "tests/db/layer_tests/probes/replicas.py",
+    "tests/db/layer_tests/probes/test_replicas.py",
+]
 # The layer's own tests, of which there are more with each release.
 PROBES = [
     path
-    for file in (REPOSITORY / "template" / "tests" / "db" / "probes").iterdir()
+    for file in (REPOSITORY / "template" / "tests" / "db" / "layer_tests" / "probes").iterdir()
     if file.is_file()
     if (path := file.relative_to(REPOSITORY / "template").as_posix().removesuffix(".jinja"))
     not in (*WEB_PROBES, *REPLICA_PROBES, *POSTGRESQL_PROBES)
@@ -79,13 +82,13 @@ OURS = [
     "src/shop/db/testing/query_log.py",
     "src/shop/db/tls.py",
     "src/shop/db/versions.py",
-    "tests/db/__init__.py",
-    "tests/db/conftest.py",
-    "tests/db/refusal.py",
+    "tests/db/layer_tests/__init__.py",
+    "tests/db/layer_tests/conftest.py",
+    "tests/db/layer_tests/refusal.py",
     "tests/db/ruff.toml",
-    "tests/db/test_guards.py",
-    "tests/db/test_revisions.py",
-    "tests/db/test_smoke.py",
+    "tests/db/layer_tests/test_guards.py",
+    "tests/db/layer_tests/test_revisions.py",
+    "tests/db/layer_tests/test_smoke.py",
 ]
 
 THEIRS = [
@@ -119,7 +122,7 @@ def server_files(driver: str) -> list[str]:
         "src/shop/db/concurrent_index.py",
         "src/shop/db/engine/hosts.py",
         "src/shop/db/repository/copy.py",
-        "tests/db/test_squawk.py",
+        "tests/db/layer_tests/test_squawk.py",
     ]
     return [*SERVER, *(postgresql if DRIVERS[driver]["database"] == "postgresql" else [])]
 

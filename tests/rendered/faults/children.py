@@ -1,4 +1,4 @@
-"""What other processes do: `python -m tests.db.probes.faults.children increments URL`."""
+"""What other processes do: `python -m layer_tests.probes.faults.children increments URL`."""
 
 import asyncio
 import gc

@@ -1,6 +1,7 @@
 """Other processes: forked, killed, or at work on the same file."""
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
@@ -22,8 +23,13 @@ async def child(
     url = url.set(database=str(file)) if file else url
     target = url.render_as_string(hide_password=False)
     module = (sys.executable, "-m", f"{__package__}.children")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return await asyncio.create_subprocess_exec(
-        *within, *module, command, target, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE
+        *(*within, *module, command, target, *arguments),
+        env=environment,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
     )
 
 

@@ -1,6 +1,6 @@
 """Put a service with two processes under load, and print what became of it as a line of JSON.
 
-`python -m tests.db.probes.load load` or `... shutdown`.
+`python -m tests.db.layer_tests.probes.load load` or `... shutdown`.
 """
 
 import asyncio

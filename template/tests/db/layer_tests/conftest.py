@@ -15,12 +15,8 @@ fresh_database = testing.fresh_database
 committed = testing.committed
 session = testing.session
 query_log = testing.query_log
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    # They run without the project's own conftest.py too.
-    if not config.pluginmanager.has_plugin(testing.__name__):
-        config.pluginmanager.register(testing, testing.__name__)
+# They run without the project's own conftest.py too.
+pytest_configure = testing.pytest_configure
 
 
 @pytest.fixture(autouse=True)
