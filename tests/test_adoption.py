@@ -232,6 +232,14 @@ async def test_of_their_own(loop) -> None:
     assert loop is asyncio.get_running_loop()
 """
 
+TOP_LEVEL_DB = """
+from db.models import NAME
+
+
+def test_it() -> None:
+    assert NAME == "theirs"
+"""
+
 ACCEPT = """
 @pytest.fixture(scope="session")
 def guards_accept():
@@ -405,6 +413,25 @@ def test_a_project_with_a_db_and_alembic_elsewhere_takes_the_layer_into_a_packag
     assert project.conflicts == []
     assert "src/shop/data/db/outbox.py" in project.tree
     assert "from shop.data import db\n" in project["tests/db/layer_tests/__init__.py"]
+
+
+@pytest.mark.parametrize("mode", ["prepend", "append", "importlib"])
+def test_a_top_level_package_db_keeps_its_name(
+    template: Template, tmp_path: Path, mode: str
+) -> None:
+    theirs = {
+        "db/__init__.py": "",
+        "db/models.py": "NAME = 'theirs'\n",
+        "shop/__init__.py": "",
+        "tests/test_it.py": TOP_LEVEL_DB,
+        # As a module of the layer's tests is called.
+        "tests/test_smoke.py": TOP_LEVEL_DB,
+        "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["."]\n',
+    }
+    _write(tmp_path, theirs)
+    project = template.render(tmp_path, scope="layer", package_dir="shop")
+    said = project.run("pytest", "-q", "-p", "no:randomly", f"--import-mode={mode}", "tests")
+    assert re.search(r"^\d+ passed", said, re.M), said
 
 
 def _adopt(releases: Template, root: Path, kind: Kind) -> Project:
