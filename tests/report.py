@@ -11,6 +11,7 @@ from harness import DRIVERS
 # What the tests of each module prove, in the order of the table.
 KINDS = {
     "test_service": "a rendered service works",
+    "test_starter": "a service begins with a blog or none",
     "test_mutations": "a change to the layer fails its test",
     "test_faults": "no fault loses or doubles a unit",
     "test_load": "a load loses nothing, and ends",

@@ -49,6 +49,8 @@ SAMPLES: Mapping[str, dict[str, Any]] = {
         "web": "fastapi",
         "extras": ["probes"],
     },
+    "aiosqlite-empty-fastapi": {"driver": "aiosqlite", "starter": "none", "web": "fastapi"},
+    "asyncpg-empty": {"driver": "asyncpg", "starter": "none"},
     "layer-aiosqlite": {"scope": "layer", "driver": "aiosqlite", "extras": ["probes"]},
     "layer-asyncpg": {"scope": "layer", "driver": "asyncpg", "package_dir": "libs/shop"},
 }
@@ -81,6 +83,9 @@ def _types(project: Project) -> None:
 
 def _migrate(project: Project) -> None:
     commands = ["alembic upgrade head", "alembic check", "alembic downgrade base"]
+    if project.answers["starter"] == "none":
+        # The first step of its owner.
+        commands.insert(0, 'alembic revision --autogenerate -m "first tables"')
     if project.answers["scope"] == "layer":
         # There are no migrations yet, nor tables that want any.
         commands = ["alembic upgrade head"]

@@ -33,7 +33,9 @@ PROJECT_NAMES = {
 }
 
 # Each pair of values rather than all combinations: what breaks is seldom a matter of three.
-FORMS = pairwise(driver=DRIVERS, key=KEYS, package=PACKAGES, web=["none", "fastapi"])
+FORMS = pairwise(
+    driver=DRIVERS, key=KEYS, package=PACKAGES, web=["none", "fastapi"], starter=["blog", "none"]
+)
 # One of them for each driver, which `make test` looks at; `make test-more` looks at the others.
 FIRST = [*{answers["driver"]: answers for answers in reversed(FORMS)}.values()]
 OTHERS = [answers for answers in FORMS if answers not in FIRST]

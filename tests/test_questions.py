@@ -17,7 +17,8 @@ from packaging.requirements import Requirement
 Ask = Callable[..., Answers]
 Render = Callable[..., Project]
 
-DEFAULT_PATH = {"project_name", "scope", "package", "driver", "key", "web", "extras", "ci"}
+LAYER = {"project_name", "scope", "package", "driver", "key", "web", "extras", "ci"}
+DEFAULT_PATH = LAYER | {"starter"}
 SERVER = {"pool", "pooler"}
 
 # Every choice that was ever offered. Copier replaces a stored answer that is no choice any more by
@@ -29,6 +30,7 @@ OFFERED = {
     "pooler": ["none", "pgbouncer", "pgbouncer_statementless"],
     "key": ["uuid7", "bigint"],
     "web": ["none", "fastapi"],
+    "starter": ["blog", "none"],
     "ci": ["none", "github"],
 }
 
@@ -59,7 +61,7 @@ ODD_NAMES = [
 # What is asked.
 
 
-def test_eight_questions_are_asked_when_all_is_left_to_the_defaults(ask: Ask) -> None:
+def test_nine_questions_are_asked_when_all_is_left_to_the_defaults(ask: Ask) -> None:
     assert ask().stored.keys() == DEFAULT_PATH
 
 
@@ -79,7 +81,16 @@ def test_a_custom_pool_adds_its_seven_numbers(ask: Ask) -> None:
 
 
 def test_a_layer_adds_the_question_where_the_package_is(ask: Ask) -> None:
-    assert ask(scope="layer").stored.keys() == DEFAULT_PATH | {"package_dir"}
+    assert ask(scope="layer").stored.keys() == LAYER | {"package_dir"}
+
+
+@pytest.mark.parametrize("scope", OFFERED["scope"])
+@pytest.mark.parametrize("driver", OFFERED["driver"])
+def test_at_most_eleven_questions_are_asked_unless_the_pool_is_custom(
+    ask: Ask, driver: str, scope: str
+) -> None:
+    for pool in ("web", "worker", "serverless"):
+        assert len(ask(driver=driver, scope=scope, pool=pool).stored) <= 11
 
 
 def test_every_extra_that_was_ever_offered_is_still_accepted(ask: Ask) -> None:

@@ -43,7 +43,7 @@ def files(template: Template) -> dict[str, str]:
 # Jinja.
 
 
-def test_python_holds_three_jinja_statements_the_includes(files: dict[str, str]) -> None:
+def test_python_holds_four_jinja_statements_the_includes(files: dict[str, str]) -> None:
     statements = {
         path: re.findall(r"\{[%#].*?[%#]\}", text, re.DOTALL)
         for path, text in files.items()
@@ -59,12 +59,15 @@ def test_python_holds_three_jinja_statements_the_includes(files: dict[str, str])
         "{{ package_dir }}/db/testing/databases.py.jinja": [
             '{% include "template/_databases/" ~ database ~ "/databases.py" %}'
         ],
+        "{{ package_dir }}/models.py.jinja": [
+            '{% include "template/_starters/" ~ starter ~ "/models.py" %}'
+        ],
     }
 
 
 def test_the_includes_stand_alone_in_their_files(files: dict[str, str]) -> None:
-    for name in ("engine/dialect", "engine/driver", "testing/databases"):
-        assert files["{{ package_dir }}/db/" + f"{name}.py.jinja"].count("\n") == 1
+    for name in ("db/engine/dialect", "db/engine/driver", "db/testing/databases", "models"):
+        assert files["{{ package_dir }}/" + f"{name}.py.jinja"].count("\n") == 1
 
 
 def test_a_template_that_holds_no_jinja_has_no_suffix(files: dict[str, str]) -> None:
@@ -177,14 +180,19 @@ def test_the_owner_of_a_layer_is_told_to_add_what_a_service_depends_on(
 def test_the_owner_of_a_service_is_told_which_commands_come_next(
     template: Template, tmp_path: Path
 ) -> None:
-    lines = template.tell(tmp_path / "my shop", project_name="Shop").splitlines()
-    assert [line.strip() for line in lines if line.startswith("    ")] == [
+    begin = [
         f"cd '{tmp_path}/my shop'",
-        'git init && git add . && git commit --message "Generate the service"',
+        # It makes uv.lock, which the commit then has.
         "uv sync",
+        'git init && git add . && git commit --message "Generate the service"',
         "uv run pytest",
-        "uv run alembic upgrade head",
     ]
+    revision = 'uv run alembic revision --autogenerate -m "first tables"'
+    for starter, first in {"blog": [], "none": [revision]}.items():
+        answers = {"project_name": "Shop", "starter": starter}
+        lines = template.tell(tmp_path / "my shop", **answers).splitlines()
+        commands = [line.partition(" #")[0].strip() for line in lines if line.startswith("    ")]
+        assert commands == [*begin, *first, "uv run alembic upgrade head"]
 
 
 def test_the_owner_of_an_api_is_told_how_it_is_served(template: Template, tmp_path: Path) -> None:

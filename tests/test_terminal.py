@@ -27,11 +27,13 @@ PATHS = {
     "layer": {"scope": DOWN},
 }
 ASKED = {
-    "default": ["project_name", "scope", "package", "driver", "key", "web", "extras", "ci"],
+    "default": [
+        *("project_name", "scope", "package", "driver", "key", "web", "starter", "extras", "ci"),
+    ],
     "custom": [
         *("project_name", "scope", "package", "driver", "pool", "pool_size", "max_overflow"),
         *("pool_timeout", "pool_recycle", "pool_pre_ping", "pooler", "processes"),
-        *("max_connections", "key", "web", "extras", "ci"),
+        *("max_connections", "key", "web", "starter", "extras", "ci"),
     ],
     "layer": [
         *(

@@ -139,6 +139,17 @@ WEB_THEIRS = [
     "tests/api/test_users.py",
 ]
 
+# What the blog consists of, besides the models.
+BLOG = [
+    "migrations/versions/0001_starter.py",
+    "src/shop/repositories.py",
+    "src/shop/schemas.py",
+    "src/shop/service.py",
+    "tests/test_models.py",
+    "tests/test_service.py",
+]
+WEB_BLOG = ["src/shop/api.py", "tests/api/test_posts.py", "tests/api/test_users.py"]
+
 # For replicas.
 REPLICAS = ["src/shop/db/replicas.py"]
 
@@ -152,10 +163,14 @@ WITH_A_LAYER = [
 
 # The least and the most that each scope emits, on each driver.
 ALL_ANSWERS: list[dict[str, str]] = [
-    {"scope": scope, "driver": driver, "web": web, "ci": ci}
-    for scope in ("service", "layer")
-    for driver in DRIVERS
-    for web, ci in (("none", "none"), ("fastapi", "github"))
+    *(
+        {"scope": scope, "driver": driver, "web": web, "ci": ci}
+        for scope in ("service", "layer")
+        for driver in DRIVERS
+        for web, ci in (("none", "none"), ("fastapi", "github"))
+    ),
+    {"scope": "service", "starter": "none"},
+    {"scope": "service", "starter": "none", "web": "fastapi"},
 ]
 
 
@@ -176,6 +191,13 @@ def test_a_service_with_continuous_integration(render: Render) -> None:
 def test_a_service_with_an_api(render: Render) -> None:
     added = [*WEB_OURS, *WEB_THEIRS]
     assert render(web="fastapi").tree == sorted([ANSWERS, *OURS, *THEIRS, *added])
+
+
+def test_a_service_without_a_blog(render: Render) -> None:
+    kept = sorted({ANSWERS, *OURS, *THEIRS} - {*BLOG})
+    assert render(starter="none").tree == kept
+    kept = sorted({ANSWERS, *OURS, *THEIRS, *WEB_OURS, *WEB_THEIRS} - {*BLOG, *WEB_BLOG})
+    assert render(starter="none", web="fastapi").tree == kept
 
 
 @pytest.mark.parametrize("driver", SERVER_DRIVERS)

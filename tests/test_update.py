@@ -162,6 +162,18 @@ def test_an_update_may_add_the_module_for_an_api(start: Callable[..., Project]) 
     assert _theirs(project.contents()) == _theirs(before)
 
 
+@pytest.mark.parametrize(("before", "after"), [("blog", "none"), ("none", "blog")])
+def test_another_starter_changes_no_file_of_the_owners(
+    start: Callable[..., Project], before: str, after: str
+) -> None:
+    project = start(starter=before, web="fastapi")
+    _work_on(project)
+    files = project.contents()
+    project.update(starter=after)
+    assert project.conflicts == []
+    assert _theirs(project.contents()) == _theirs(files)
+
+
 def test_a_layer_beside_another_template_keeps_answers_of_its_own(
     releases: Template, tmp_path: Path
 ) -> None:

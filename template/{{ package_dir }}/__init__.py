@@ -1,1 +1,1 @@
-"""The service: `db` is its data layer, `models` its tables, `repositories` their use."""
+"""The service: `db` is its data layer, `models` its tables."""
