@@ -1735,8 +1735,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/migrate.py",
-        'config.attributes.get("settings") or settings or',
-        'settings or config.attributes.get("settings") or',
+        'config.attributes.get("settings") or settings',
+        'settings or config.attributes.get("settings")',
         "tests/db/layer_tests/probes/test_migrations.py::test_env_says_where_the_database_is_unless_a_program_does",
     ),
     Mutation(
@@ -1854,17 +1854,44 @@ MUTATIONS = [
             ),
             (
                 "migrate.py",
-                "except (LockTimeout, Unavailable, TimeoutError) as error:",
-                "except Unavailable as error:",
+                "_in_a_sentence(LockTimeout, Unavailable, TimeoutError)",
+                "_in_a_sentence(Unavailable)",
                 "a_migration_that_another_process_delays_ends_in_two_lines",
                 "asyncpg",
             ),
             (
                 "migrate.py",
-                "except (LockTimeout, Unavailable, TimeoutError) as error:",
-                "except TimeoutError as error:",
+                "_in_a_sentence(LockTimeout, Unavailable, TimeoutError)",
+                "_in_a_sentence(TimeoutError)",
                 "a_migration_of_a_missing_database_ends_in_two_lines",
                 "asyncmy",
+            ),
+            (
+                "migrate.py",
+                "_in_a_sentence(LockTimeout, Unavailable, TimeoutError)",
+                "_in_a_sentence(LockTimeout, TimeoutError)",
+                "a_migration_without_a_server_ends_in_two_lines",
+                "psycopg",
+            ),
+            *(
+                (
+                    "migrate.py",
+                    old,
+                    new,
+                    "a_migration_with_wrong_settings_ends_in_two_lines",
+                    driver,
+                )
+                for old, new, driver in (
+                    ("_in_a_sentence(ValueError)", "_in_a_sentence()", "asyncpg"),
+                    ("_in_a_sentence(ArgumentError, ValueError)", "_in_a_sentence()", "aiosqlite"),
+                )
+            ),
+            (
+                "doctor.py",
+                "except InterpolationError:",
+                "except ImportError:",
+                "doctor_names_a_folder_in_which_alembic_cannot_run",
+                "aiosqlite",
             ),
             (
                 "migrate.py",

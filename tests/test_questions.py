@@ -269,6 +269,11 @@ def test_a_project_name_that_is_empty_or_too_long_is_refused(ask: Ask, name: str
         ask(project_name=name)
 
 
+def test_a_folder_whose_path_alembic_cannot_read_is_refused(ask: Ask, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Alembic could not read"):
+        ask(tmp_path / "50% off" / "shop")
+
+
 @pytest.mark.parametrize("character", ["\n", "\r", "\t", "\0", "\x1b", "\x7f", "\u2028", "\u202e"])
 def test_a_project_name_that_is_not_one_printable_line_is_refused(ask: Ask, character: str) -> None:
     with pytest.raises(ValueError, match="one line of printable characters"):

@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError
 from .doctor import Check, check_database, examine
 from .engine import dialect
 from .errors import DataLayerError
-from .settings import DatabaseSettings
+from .settings import DatabaseSettings, describe
 
 Command = Callable[[DatabaseSettings, float], Coroutine[None, None, list[Check]]]
 
@@ -62,11 +62,9 @@ def main() -> int:
     options = parser.parse_args()
     try:
         checks = asyncio.run(COMMANDS[options.command](DatabaseSettings(), options.deadline))
-    except ValidationError as error:
-        wrong = [f"DATABASE_{str(x['loc'][0]).upper()}: {x['msg']}" for x in error.errors()]
-        checks = [Check("settings", "failed", "; ".join(wrong))]
     except (ArgumentError, DataLayerError, ImportError, TimeoutError, ValueError) as error:
-        checks = [Check("database", "failed", str(error) or "no answer in time")]
+        name = "settings" if isinstance(error, ValidationError) else "database"
+        checks = [Check(name, "failed", describe(error) or "no answer in time")]
     ok = all(check.status != "failed" for check in checks)
     if options.json:
         print(json.dumps({"ok": ok, "checks": [check._asdict() for check in checks]}))

@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncGenerator, Sequence
+from configparser import InterpolationError
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -85,6 +86,9 @@ async def check_migrations(connection: AsyncConnection, config: Config) -> Check
         return Check("migrations", "note", missing, advice)
     try:
         current, newest = await connection.run_sync(partial(_read_revisions, config))
+    except InterpolationError:
+        problem = f"Alembic cannot read {config.config_file_name}, because its path contains %"
+        return Check("migrations", "failed", problem, "rename the folder")
     except Exception as error:  # env.py is the project's own
         problem = f"env.py failed: {type(error).__name__}: {error}".partition("\n")[0]
         advice = f"have it call {__package__}.migrate.run(metadata)"

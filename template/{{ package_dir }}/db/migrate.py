@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from logging.config import fileConfig
 from typing import Literal
@@ -17,17 +17,17 @@ from alembic.config import Config
 from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.util import CommandError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from .engine import create_engine, dialect
 from .errors import LockTimeout, Unavailable
 from .models import ExactDecimal, IntegerEnum, UTCDateTime
-from .settings import DatabaseSettings
+from .settings import DatabaseSettings, describe
 
 logger = logging.getLogger(__name__)
 
-Plan = Callable[..., Iterable[RevisionStep]]
+Plan = Callable[..., Sequence[RevisionStep]]
 
 
 async def upgrade(
@@ -81,7 +81,9 @@ def run(
     if config.cmd_opts and config.config_file_name and config.file_config.has_section("loggers"):
         fileConfig(config.config_file_name, disable_existing_loggers=False)
     connection: sa.Connection | None = config.attributes.get("connection")
-    chosen: DatabaseSettings = config.attributes.get("settings") or settings or DatabaseSettings()
+    explicit: DatabaseSettings | None = config.attributes.get("settings") or settings
+    with _in_a_sentence(ValueError):
+        chosen = explicit or DatabaseSettings()
     options: dict[str, object] = {
         "target_metadata": metadata,
         "transactional_ddl": dialect.TRANSACTIONAL_DDL,
@@ -106,13 +108,22 @@ def run(
             f" `await {__name__}.upgrade(config)`"
         )
     else:
-        try:
-            asyncio.run(_migrate_alone(_direct(chosen), options))
-        except (LockTimeout, Unavailable, TimeoutError) as error:
-            if not config.cmd_opts:
-                raise
-            # On the command line Alembic prints the message of a CommandError, and no traceback.
-            raise CommandError(str(error)) from error
+        direct = _direct(chosen)
+        with _in_a_sentence(ArgumentError, ValueError):
+            engine = create_engine(direct)
+        with _in_a_sentence(LockTimeout, Unavailable, TimeoutError):
+            asyncio.run(_migrate_alone(engine, direct, options))
+
+
+@contextmanager
+def _in_a_sentence(*kinds: type[Exception]) -> Generator[None]:
+    """On the command line, make these errors a CommandError: Alembic prints only its message."""
+    try:
+        yield
+    except kinds as error:
+        if not context.config.cmd_opts:
+            raise
+        raise CommandError(describe(error)) from error
 
 
 def _in_event_loop() -> bool:
@@ -121,8 +132,10 @@ def _in_event_loop() -> bool:
     return False
 
 
-async def _migrate_alone(settings: DatabaseSettings, options: Mapping[str, object]) -> None:
-    engine, timeout = create_engine(settings), settings.migration_timeout
+async def _migrate_alone(
+    engine: AsyncEngine, settings: DatabaseSettings, options: Mapping[str, object]
+) -> None:
+    timeout = settings.migration_timeout
     try:
         async with engine.connect() as connection:
             if problem := await dialect.lock_problem(connection, settings):

@@ -139,6 +139,50 @@ async def test_a_migration_of_a_missing_database_ends_in_two_lines(
     assert lines[-1].startswith("FAILED: cannot connect: ") and "nowhere" in lines[-1]
 
 
+async def test_a_migration_without_a_server_ends_in_two_lines(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    if settings.url.get_backend_name() == "sqlite":
+        pytest.skip("this database is no server")
+    status, lines = await alembic(config, settings.url.set(port=1))
+    assert status and len(lines) <= 2
+    assert lines[-1].startswith("FAILED: cannot connect: ") and "127.0.0.1:1/" in lines[-1]
+
+
+DRIVER = db.settings.DRIVER
+WRONG = [
+    ("POOL_SIZE", "x", "DATABASE_POOL_SIZE: Input should be a valid integer"),
+    ("URL", "oracle://x", "DATABASE_URL: Value error, DATABASE_URL is for oracle"),
+    ("URL", f"{DRIVER}://", "DATABASE_URL names no "),
+]
+if DRIVER.startswith("sqlite"):
+    WRONG.append(("URL", f"{DRIVER}://user@host/x", "Invalid SQLite URL"))
+if DRIVER.startswith("postgresql"):
+    WRONG.append(("POOLER", "pgbouncer", "DATABASE_MIGRATION_URL is missing"))
+
+
+@pytest.mark.parametrize(("name", "value", "problem"), WRONG)
+async def test_a_migration_with_wrong_settings_ends_in_two_lines(
+    config: Config, settings: db.DatabaseSettings, name: str, value: str, problem: str
+) -> None:
+    wrong = {"DATABASE_MIGRATION_URL": "", f"DATABASE_{name}": value}
+    status, lines = await alembic(config, settings.url, **wrong)
+    assert status and len(lines) <= 2
+    assert lines[-1].startswith(f"FAILED: {problem}")
+
+
+async def test_doctor_names_a_folder_in_which_alembic_cannot_run(
+    settings: db.DatabaseSettings, tmp_path: Path
+) -> None:
+    file = tmp_path / "50% off" / "alembic.ini"
+    file.parent.mkdir()
+    file.write_text("[alembic]\nscript_location = %(here)s\n")
+    check = await compare(settings, Config(file))
+    problem = f"Alembic cannot read {file}, because its path contains %"
+    assert (check.status, check.message) == ("failed", problem)
+    assert check.advice == "rename the folder"
+
+
 async def test_a_path_may_hold_a_percent_sign(
     config: Config, settings: db.DatabaseSettings, tmp_path: Path
 ) -> None:
