@@ -561,7 +561,7 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/fastapi.py",
-        "                raise ClientDisconnect(text) from None\n",
+        '                raise ClientDisconnect(f"no piece was taken in {self._send_timeout} s") from None\n',
         "                pass\n",
         "tests/db/layer_tests/probes/test_answers.py::test_clients_that_do_not_read_hold_no_connection_and_are_given_up",
     ),
@@ -1944,6 +1944,18 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/engine/dialect.py",
+        "suppress(sqlite3.ProgrammingError, ValueError)",
+        "suppress(ValueError)",
+        "tests/db/layer_tests/probes/test_endings.py::test_a_connection_may_close_while_it_is_abandoned",
+    ),
+    Mutation(
+        "src/shop/db/fastapi.py",
+        "            if not task.cancelled():\n                task.result()\n",
+        "        task.result()\n",
+        "tests/db/layer_tests/probes/test_fastapi.py::test_an_error_at_the_end_of_a_stream_that_is_broken_off_is_raised",
+    ),
+    Mutation(
+        "src/shop/db/engine/dialect.py",
         "            await connection.interrupt()\n",
         "            pass\n",
         "tests/db/layer_tests/probes/faults/test_cancellations.py::test_cancellation_of_a_long_statement",
@@ -2424,8 +2436,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/copy.py",
-        "fits = names_sent(columns, names) == [*sent]",
-        "fits = True",
+        "if names_sent(columns, names) == [*sent] and",
+        "if",
         "tests/db/layer_tests/probes/test_copy_properties.py::test_rows_that_are_copied_are_as_inserted",
         "asyncpg",
     ),
@@ -2720,7 +2732,7 @@ MUTATIONS = [
         for driver, file, old, new in (
             ("asyncmy", "bulk.py", "    if columns.refers_to_itself:\n", "    if not columns:\n"),
             ("aiosqlite", "bulk.py", "rows = chunk if columns.refers_to_itself else", "rows ="),
-            ("asyncpg", "copy.py", "if others and columns.refers_to_itself:", "if not columns:"),
+            ("asyncpg", "copy.py", " and not (others and columns.refers_to_itself)", ""),
         )
     ),
     *(
@@ -2969,10 +2981,16 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/copy.py",
-        "        if blocks:\n            await _copy(write, columns.table, sent, blocks)\n",
-        "        if blocks:\n            late = (x for x in blocks if not write.progress(1_001))\n"
-        "            await _copy(write, columns.table, sent, late)\n",
+        "chain([block], _for_seconds(blocks))",
+        "(x for x in chain([block], blocks) if not write.progress(1_001))",
         "tests/db/layer_tests/probes/test_bulk.py::test_slow_code_of_the_caller_is_no_slow_statement",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/repository/copy.py",
+        "        if monotonic() > end:\n            return\n",
+        "",
+        "tests/db/layer_tests/probes/test_copy_properties.py::test_slow_defaults_are_no_slow_statement",
         "asyncpg",
     ),
     Mutation(

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from time import sleep
 from typing import Any, ClassVar, Protocol
 from unittest import mock
 from uuid import UUID
@@ -200,6 +201,19 @@ class Short(Plain, Base):
     __tablename__ = "copy_short"
 
     number: Mapped[float | None] = mapped_column(sa.REAL)
+
+
+def slow() -> str:
+    sleep(0.0005)
+    return "slow"
+
+
+class Slow(Plain, Base):
+    """A default that takes its time."""
+
+    __tablename__ = "copy_slow"
+
+    late: Mapped[str] = mapped_column(sa.String(20), default=slow)
 
 
 class Wrapped(Plain, Base):
@@ -519,6 +533,16 @@ async def test_values_of_other_types_are_as_inserted(
     rows = data.draw(rows_of({name: UNUSUAL[name] | USUAL[name]}, ASKING))
     async with tables.session() as session:
         await both(session, Counted, keyed(Counted, rows))
+
+
+async def test_slow_defaults_are_no_slow_statement(tables: db.Database) -> None:
+    limits = {"statement_timeout": 0.8, "command_timeout": 2}
+    own = db.Database(tables.settings.model_copy(update=limits))
+    rows = numbered([{}] * 3_000)
+    with by_copy() as copied, mock.patch.object(copy, "BATCH_SECONDS", 0.1):
+        async with own, own.transaction() as session:
+            assert await db.Repository[Slow](session).insert_many(rows) == 3_000
+    assert copied.call_count > 1
 
 
 async def test_other_connections_keep_their_prepared_statements(tables: db.Database) -> None:

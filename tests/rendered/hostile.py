@@ -41,7 +41,7 @@ def legal(number: int) -> Request:
     """Return one of many different requests that the service takes."""
     body: Callable[[], object] = lambda: {"email": f"{word()}@example.com", "name": word()}  # noqa: E731
     page = {
-        "number": number % 9000 + 1,
+        "page": number % 9000 + 1,
         "size": number % 100 + 1,
         "sort": SORTS[number % len(SORTS)],
     }
@@ -62,7 +62,7 @@ def hostile(number: int) -> Request:
         ("GET", "/users", {"params": {"sort": names}}),
         ("GET", "/users", {"params": {"sort": [word(1000), word()]}}),
         ("GET", "/users", {"params": {"sort": ["name", "name", "-email"]}}),
-        ("GET", "/users", {"params": {"number": 10**18 + number, "size": number}}),
+        ("GET", "/users", {"params": {"page": 10**18 + number, "size": number}}),
         ("GET", f"/users/{word(2000)}", {}),
         ("GET", "/posts", {"params": {"cursor": word(900), "tag": word(40)}}),
         ("GET", "/posts", {"params": {"cursor": word(5000)}}),

@@ -391,7 +391,7 @@ async def _abandon(connection: driver.RawConnection, rollback: asyncio.Task[None
     # A cancelled statement continues in the connection's thread, so interrupt it. An idle
     # connection has rolled back within this time. An interrupt would then hit the rollback.
     if not (await asyncio.wait([rollback], timeout=0.05))[0]:
-        with suppress(ValueError):
+        with suppress(sqlite3.ProgrammingError, ValueError):  # It has been closed.
             await connection.interrupt()
     # The rollback fails if the connection is already closed.
     await asyncio.gather(rollback, return_exceptions=True)

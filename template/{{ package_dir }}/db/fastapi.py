@@ -252,7 +252,9 @@ class Stream(StreamingResponse):
             task.cancel()
             with CancelScope(shield=True):
                 await asyncio.wait([task])
-        task.result()
+            # An error is raised even where this task is cancelled: nobody else would see it.
+            if not task.cancelled():
+                task.result()
 
     async def _send(self, send: Send) -> None:
         async def send_in_time(message: Message) -> None:
@@ -261,8 +263,7 @@ class Stream(StreamingResponse):
                     await send(message)
             except TimeoutError:
                 # An error, so that no middleware takes the response for complete.
-                text = f"the client took no piece of a stream for {self._send_timeout} s"
-                raise ClientDisconnect(text) from None
+                raise ClientDisconnect(f"no piece was taken in {self._send_timeout} s") from None
 
         try:
             await super().stream_response(send_in_time)

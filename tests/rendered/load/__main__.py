@@ -177,7 +177,8 @@ async def load(server: sa.URL) -> Figures:
                 transactions = await session.scalar(sa.text(_IN_TRANSACTION[BACKEND]))
             assert transactions == 0, f"{transactions} transactions are open"
         said = service.log.read_text()
-        assert not _LOST.search(said), [line for line in said.splitlines() if _LOST.search(line)]
+        lost = _LOST.search(said)
+        assert not lost, said[lost.start() - 1000 : lost.end() + 5000]
         counts = await check(witness, clients)
     figures = _figures(clients, counts) | {"clients that read nothing": STALLED}
     if BACKEND != "sqlite":

@@ -6,6 +6,7 @@ from collections.abc import (
     AsyncIterator,
     Callable,
     Iterable,
+    Iterator,
     Mapping,
     Sequence,
 )
@@ -55,29 +56,46 @@ Block = Sequence[Sequence[object]]
 async def insert_rows(write: BulkWrite, rows: Rows) -> None:
     """Insert rows: by COPY where it comes out as by INSERT.
 
-    No code of the caller runs while a COPY is open, because its time would count as the server's:
-    rows, defaults and types come before, and `progress` after.
+    While a COPY is open, the time of our side counts as the server's. So rows are taken before, and
+    `progress` is told after. Values are made meanwhile, for at most BATCH_SECONDS: the server works
+    on those that it has.
     """
     columns, known = write.columns, dict[tuple[str, ...], Sent]()
     dialect = (await write.session.connection()).dialect
     async for batch in write.checked(_batches(rows)):
-        first, _ = by_names(batch[:1], columns.optional)[0]
-        sent = known.get(first) or await types_sent(write, names_sent(columns, first), len(batch))
-        known[first] = sent
-        blocks, others = list[Block](), list[Group]()
-        for chunk in lists(iter(batch)):
-            for names, some in by_names(chunk, columns.optional):
-                fits = names_sent(columns, names) == [*sent]
-                block = _block(columns, sent, names, some, dialect) if fits else None
-                if block:
-                    blocks.append(block)
-                else:
-                    others.append((names, some))
-        if others and columns.refers_to_itself:
-            blocks, others = [], [*new_groups(columns, batch)]
-        if blocks:
-            await _copy(write, columns.table, sent, blocks)
+        groups = (group for chunk in lists(iter(batch)) for group in new_groups(columns, chunk))
+        first, others = next(groups), list[Group]()
+        names = first[0]
+        sent = known.get(names) or await types_sent(write, names_sent(columns, names), len(batch))
+        known[names] = sent
+        blocks = _blocks(columns, sent, chain([first], groups), others, dialect)
+        for block in blocks:
+            await _copy(write, columns.table, sent, chain([block], _for_seconds(blocks)))
         await bulk.insert_groups(write, others)
+
+
+def _blocks(
+    columns: Columns, sent: Sent, groups: Iterable[Group], others: list[Group], dialect: sa.Dialect
+) -> Iterator[Block]:
+    """Yield the rows that COPY sends, and add those that INSERT must send to `others`."""
+    for names, rows in groups:
+        block = None
+        # Rows that may refer to each other keep their order.
+        if names_sent(columns, names) == [*sent] and not (others and columns.refers_to_itself):
+            block = _block(columns, sent, names, rows, dialect)
+        if block:
+            yield block
+        else:
+            others.append((names, rows))
+
+
+def _for_seconds(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Yield blocks until BATCH_SECONDS have passed."""
+    end = monotonic() + BATCH_SECONDS
+    for block in blocks:
+        yield block
+        if monotonic() > end:
+            return
 
 
 async def _batches(rows: Rows) -> AsyncIterator[list[Row]]:

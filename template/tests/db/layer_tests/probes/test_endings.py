@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from contextvars import Context
 from typing import Any
 
@@ -56,6 +57,26 @@ async def test_repeated_cancellations_cost_nothing(
         await task
     assert ended.is_set()
     assert caught.value.__notes__ == ["The transaction ended first, without an error."]
+
+
+async def test_a_connection_may_close_while_it_is_abandoned(fresh_database: db.Database) -> None:
+    if fresh_database.engine.dialect.name != "sqlite":
+        pytest.skip("only SQLite interrupts a connection that is abandoned")
+    tasks = list[asyncio.Task[None]]()
+    event.listen(
+        fresh_database.engine.sync_engine,
+        "invalidate",
+        lambda _, record, __: tasks.append(record.info["abandoning"]),
+    )
+    async with fresh_database.engine.connect() as connection:
+        raw: Any = (await connection.get_raw_connection()).driver_connection
+        # Its thread closes it, and is slow to say so.
+        work = (raw._execute(raw._conn.close), raw._execute(time.sleep, 0.2))
+        slow = asyncio.gather(*work)
+        await asyncio.sleep(0.01)
+        await connection.invalidate()
+        await slow
+    await tasks[0]
 
 
 async def test_a_timeout_in_a_callback_has_its_effect(fresh_database: db.Database) -> None:

@@ -372,6 +372,30 @@ async def test_a_stream_that_is_broken_off_leaves_no_task_behind(
     assert started == ended != []
 
 
+async def test_an_error_at_the_end_of_a_stream_that_is_broken_off_is_raised(
+    fresh_database: db.Database,
+) -> None:
+    async def pieces() -> AsyncGenerator[str]:
+        try:
+            yield "1"
+        finally:
+            raise LookupError("at the end")
+
+    async def receive() -> MutableMapping[str, Any]:
+        await asyncio.sleep(0.01)
+        return {"type": "http.disconnect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        await asyncio.sleep(1 if message.get("body") else 0)
+
+    scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
+    stream = web.Stream(pieces(), "text/plain")(scope, receive, send)
+    [error] = await asyncio.gather(stream, return_exceptions=True)
+    # Else pytest on Python 3.11 may fail over what asyncio says of a lost error.
+    gc.collect()
+    assert isinstance(error, LookupError)
+
+
 async def test_a_cancelled_scope_waits_for_a_commit_without_spinning(
     fresh_database: db.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
