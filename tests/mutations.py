@@ -561,8 +561,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/fastapi.py",
-        '                raise ClientDisconnect(f"no piece was taken in {self._send_timeout} s") from None\n',
-        "                pass\n",
+        'raise ClientDisconnect(f"no piece was taken in {self._send_timeout} s") from None',
+        "pass",
         "tests/db/layer_tests/probes/test_answers.py::test_clients_that_do_not_read_hold_no_connection_and_are_given_up",
     ),
     # Transactions.
@@ -2450,8 +2450,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/copy.py",
-        "by_names(chunk, columns.optional):\n                fits",
-        "by_names(chunk):\n                fits",
+        "for group in new_groups(columns, chunk)",
+        "for group in by_names(chunk)",
         "tests/db/layer_tests/probes/test_copy_properties.py::test_rows_that_are_copied_are_as_inserted",
         "asyncpg",
     ),
