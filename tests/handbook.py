@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 from harness import Project
 
-PAGES = ("README.md",)
+PAGES = ("README.md", "RECIPES.md")
 FOLDER = "tests/handbook"
 
 # The tables of the examples, in a database of their own.
@@ -29,7 +29,9 @@ async def database_template(database_server: sa.URL) -> AsyncGenerator[str]:
     name = f"template_{{uuid4().hex}}"
     async with testing.temporary_database(database_server, name=name) as settings:
         async with Database(settings) as database, database.engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
+            # The others need a schema or an extension, which their recipes create.
+            tables = [x for x in Base.metadata.sorted_tables if not (x.schema or x.info)]
+            await connection.run_sync(Base.metadata.create_all, tables)
         yield name
 '''
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -48,7 +50,7 @@ def modules(project: Project) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name in PAGES:
-        for section in re.split(r"^## ", page(project, name), flags=re.MULTILINE)[1:]:
+        for section in re.split(r"^## ", page(project, name), flags=re.MULTILINE):
             blocks = _BLOCK.findall(section)
             for block in blocks:
                 if file := _FILE.match(block):

@@ -26,6 +26,7 @@ KINDS = {
     "test_mysql_connections": "connections of MySQL end in time",
     "test_urls": "a provider's URL is understood",
     "test_handbook": "the handbook runs, and its tables are true",
+    "test_patterns": "each pattern has a place and a test",
     "test_templates": "the template's files keep their rules",
     "test_pythons": "the oldest patch release of Python will do",
     "test_adoption": "a project that exists takes the layer",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 
+import handbook
 import pytest
 from harness import DRIVERS, PROGRAMS, Answers, Project, Template, is_ours, pairwise
 
@@ -71,6 +72,7 @@ def test_mypy_finds_nothing_to_say(
     render: Render, answers: dict[str, str], mypy_cache: Path
 ) -> None:
     project = render(**answers, extras=["probes"])
+    handbook.lay(project)
     project.run("mypy", "--strict", f"--cache-dir={mypy_cache}", *_code(project))
 
 
@@ -86,6 +88,8 @@ def test_pyright_finds_nothing_to_say(
         label: template.render(tmp_path / label, **answers, extras=["probes"])
         for label, answers in zip(map(_label, forms), forms, strict=True)
     }
+    for project in projects.values():
+        handbook.lay(project)
     settings = {
         "typeCheckingMode": "strict",
         # Relative: an absolute path is ignored.

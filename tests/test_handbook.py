@@ -102,7 +102,7 @@ def test_the_tables_of_fixtures_and_guards_are_those_of_the_code(
     assert sorted(name for name, _ in rows(text, "fixture")) == sorted(fixtures)
 
     files = ["test_guards", "test_revisions", "test_squawk"]
-    paths = [path for name in files if (path := f"tests/db/{name}.py") in project.tree]
+    paths = [path for name in files if (path := f"tests/db/layer_tests/{name}.py") in project.tree]
     guards = re.findall(r"def (test_\w+)", "".join(project[path] for path in paths))
     assert [name for name, _ in rows(text, "test")] == guards
 

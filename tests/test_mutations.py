@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import faults
+import handbook
 import pytest
 from harness import DRIVERS, SERVER_DRIVERS, Project
 from mutations import MUTATIONS, Mutation
@@ -49,6 +50,8 @@ def test_a_test_notices_what_it_is_there_for(render: Render, mutation: Mutation)
     project[mutation.file] = project[mutation.file].replace(mutation.old, mutation.new)
     if mutation.test.startswith(f"{faults.FOLDER}/"):
         faults.lay(project)
+    if mutation.test.startswith(f"{handbook.FOLDER}/"):
+        handbook.lay(project)
     said = project.fail("pytest", "-q", "-p", "no:randomly", mutation.test)
     assert f"FAILED {mutation.test}" in said, said
     assert not BROKEN.search(said), said
@@ -57,6 +60,7 @@ def test_a_test_notices_what_it_is_there_for(render: Render, mutation: Mutation)
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_every_change_is_one_that_can_be_made(render: Render, driver: str) -> None:
     project = _render_all(render, driver)
+    handbook.lay(project)
     tests = "".join(project[path] for path in project.tree if path.startswith("tests/"))
     for mutation in MUTATIONS:
         if mutation.driver == driver:

@@ -107,17 +107,6 @@ def test_the_answers_that_the_workflow_of_a_service_needs_are_pinned(template: T
     assert [action for action in actions if not re.search(r"@[0-9a-f]{40}$", action)] == []
 
 
-def test_every_recipe_that_is_named_is_in_the_cookbook() -> None:
-    cookbook = (
-        REPOSITORY / "template" / "tests" / "db" / "layer_tests" / "probes" / "test_cookbook.py"
-    ).read_text("utf-8")
-    written = set(re.findall(r"^async def (test_\w+)", cookbook, re.M))
-    named = set(
-        re.findall(r"`(test_\w+)`", (REPOSITORY / "docs" / "patterns.md").read_text("utf-8"))
-    )
-    assert named == written
-
-
 def test_the_page_on_adoption_names_what_there_is(template: Template) -> None:
     page = (REPOSITORY / "docs" / "adopting.md").read_text("utf-8")
     layer = template.render(scope="layer", driver="asyncpg", web="fastapi", package_dir="shop")
@@ -148,12 +137,3 @@ def test_the_page_on_adoption_names_what_there_is(template: Template) -> None:
     for line in ("from shop.db import DatabaseSettings, migrate", "settings=DatabaseSettings(url="):
         assert line in page
         assert line in said
-
-
-def test_every_module_of_the_layer_that_is_named_exists() -> None:
-    layer = REPOSITORY / "template" / "{{ package_dir }}" / "db"
-    modules = {
-        path.relative_to(layer).as_posix().removesuffix(".jinja") for path in layer.rglob("*.py*")
-    }
-    patterns = (REPOSITORY / "docs" / "patterns.md").read_text("utf-8")
-    assert set(re.findall(r"`db/([\w/]+\.py)`", patterns)) <= modules

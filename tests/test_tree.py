@@ -39,6 +39,7 @@ PROBES = [
 
 OURS = [
     "src/shop/db/README.md",
+    "src/shop/db/RECIPES.md",
     "src/shop/db/__init__.py",
     "src/shop/db/__main__.py",
     "src/shop/db/database.py",

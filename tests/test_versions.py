@@ -27,7 +27,7 @@ def test_the_tested_versions_are_those_of_this_environment(ask: Ask) -> None:
 def test_doctor_knows_the_requirements_of_a_new_service(render: Render, driver: str) -> None:
     project = render(driver=driver, web="fastapi", extras=["probes"])
     service = tomllib.loads(project["pyproject.toml"])
-    imported = {*service["project"]["dependencies"], "httpx>=0.28", "polyfactory>=3.5"}
+    imported = {*service["project"]["dependencies"], "httpx>=0.28"}
     stated = {*imported, *service["dependency-groups"]["dev"]}
     table = ast.parse(project["src/shop/db/versions.py"]).body[-1]
     assert isinstance(table, ast.Assign)
