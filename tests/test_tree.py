@@ -256,7 +256,7 @@ def test_no_folder_is_left_empty(render: Render, answers: dict[str, str]) -> Non
 def test_the_list_of_seeds_is_all_that_lies_in_no_folder_named_db(ask: Ask, render: Render) -> None:
     everything = {path for answers in ALL_ANSWERS for path in render(**answers).tree}
     seeds = ask(package="shop")["seeds"]
-    listed = [*seeds["layer"], *seeds["service"]]
+    listed = [path for paths in seeds.values() for path in paths]
     assert sorted(listed) == sorted(
         path for path in everything if not is_ours(path) and path != ANSWERS
     )
