@@ -47,7 +47,8 @@ def test_python_holds_four_jinja_statements_the_includes(files: dict[str, str]) 
     statements = {
         path: re.findall(r"\{[%#].*?[%#]\}", text, re.DOTALL)
         for path, text in files.items()
-        if ".py" in Path(path).suffixes
+        # The conftest.py of a project that exists must find the package.
+        if ".py" in Path(path).suffixes and not path.endswith("/conftest.py.jinja")
     }
     assert {path: found for path, found in statements.items() if found} == {
         "{{ package_dir }}/db/engine/dialect.py.jinja": [
