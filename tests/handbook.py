@@ -8,6 +8,8 @@ from harness import Project
 PAGES = ("README.md", "RECIPES.md")
 FOLDER = "tests/handbook"
 
+# The blocks of MIGRATIONS.md are revisions: test_migration_recipes.py runs them.
+
 # The tables of the examples, in a database of their own.
 _CONFTEST = '''"""The database of the handbook's examples."""
 
@@ -43,6 +45,11 @@ def page(project: Project, name: str) -> str:
     return project[f"{project.answers['package_dir']}/db/{name}"]
 
 
+def blocks(text: str) -> list[str]:
+    """Return the blocks of Python of a page, or of a part of it."""
+    return _BLOCK.findall(text)
+
+
 def modules(project: Project) -> dict[str, str]:
     """Return the modules of the handbook's blocks, by path.
 
@@ -51,13 +58,13 @@ def modules(project: Project) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in PAGES:
         for section in re.split(r"^## ", page(project, name), flags=re.MULTILINE):
-            blocks = _BLOCK.findall(section)
-            for block in blocks:
+            found_here = blocks(section)
+            for block in found_here:
                 if file := _FILE.match(block):
                     found[file[1]] = block[file.end() :]
             title = section.partition("\n")[0]
             slug = "_".join(re.findall(r"\w+", title.lower()))
-            tests = [block for block in blocks if not _FILE.match(block)]
+            tests = [block for block in found_here if not _FILE.match(block)]
             if tests:
                 path = f"{FOLDER}/test_{slug}.py"
                 assert path not in found, f"two sections are called {title}"

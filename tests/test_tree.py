@@ -38,6 +38,7 @@ PROBES = [
 ]
 
 OURS = [
+    "src/shop/db/MIGRATIONS.md",
     "src/shop/db/README.md",
     "src/shop/db/RECIPES.md",
     "src/shop/db/__init__.py",
