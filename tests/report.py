@@ -13,6 +13,7 @@ KINDS = {
     "test_service": "a rendered service works",
     "test_starter": "a service begins with a blog or none",
     "test_day": "a day's work in a service goes well",
+    "test_project_files": "README, compose and CI fit the answers",
     "test_mutations": "a change to the layer fails its test",
     "test_faults": "no fault loses or doubles a unit",
     "test_load": "a load loses nothing, and ends",

@@ -10,6 +10,7 @@ from functools import cache
 from typing import cast
 
 import pytest
+import yaml
 from harness import Project, tiered
 
 Render = Callable[..., Project]
@@ -26,16 +27,9 @@ import sqlalchemy as sa
 from shop.db import Database, DatabaseSettings, DataLayerError, QueryTimeout
 from shop.db.testing import databases
 
-CONFIGURATION = """
-[databases]
-* = host=127.0.0.1 port={server.port} user=postgres
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = any
-pool_mode = transaction
-{statements}
+# That of compose.yaml, at other ports, and with the sizes that the checks expect.
+CONFIGURATION = f"""
+{os.environ["CONFIGURATION"]}
 default_pool_size = 5
 max_client_conn = 200
 """
@@ -50,8 +44,7 @@ def pooler(server):
     user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory, "pgbouncer.ini")
-        statements = os.environ.get("STATEMENTS", "")
-        file.write_text(CONFIGURATION.format(server=server, port=port, statements=statements))
+        file.write_text(CONFIGURATION.format(server=server, port=port))
         os.chmod(directory, 0o755)
         command = ["pgbouncer", "-q", file]
         with subprocess.Popen(command, user=user, stdin=subprocess.DEVNULL) as process:
@@ -161,13 +154,26 @@ def _pgbouncer() -> None:
         pytest.skip("pgbouncer is not on this machine (Debian: apt-get install pgbouncer)")
 
 
-def work(project: Project, **environment: str) -> dict[str, object]:
+def configuration(project: Project) -> str:
+    """What compose.yaml gives to PgBouncer, with places for the ports of a test."""
+    text: str = yaml.safe_load(project["compose.yaml"])["configs"]["pgbouncer"]["content"]
+    for old, new in {
+        "host=database port=5432": "host=127.0.0.1 port={server.port}",
+        "listen_addr = *": "listen_addr = 127.0.0.1",
+        "listen_port = 6432": "listen_port = {port}",
+    }.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    # Debian 12 has 1.18, which does not know this setting and follows no statement.
+    return text if version() >= (1, 21) else re.sub("max_prepared_statements.*", "", text)
+
+
+def work(project: Project) -> dict[str, object]:
     """What became of the work of several processes, and what was left of it."""
     project["check.py"] = SCRIPT
     arguments = ("check.py", str(PROCESSES), str(TRANSACTIONS))
-    told: dict[str, object] = json.loads(
-        project.run("python", *arguments, **environment).splitlines()[-1]
-    )
+    said = project.run("python", *arguments, CONFIGURATION=configuration(project))
+    told: dict[str, object] = json.loads(said.splitlines()[-1])
     return told
 
 
@@ -196,9 +202,7 @@ def test_processes_share_a_pooler_that_follows_their_statements(
     if version() < (1, 21):
         # Debian 12 has 1.18, so that this is no failure anywhere.
         pytest.skip("PgBouncer follows prepared statements from 1.21 on: no such one is on PATH")
-    told = work(
-        render(driver=driver, pooler="pgbouncer"), STATEMENTS="max_prepared_statements = 100"
-    )
+    told = work(render(driver=driver, pooler="pgbouncer"))
     kept = cast("list[int]", told.pop("kept"))
     assert told == EXPECTED
     # They were prepared, once for all processes.
@@ -211,7 +215,8 @@ def test_what_a_direct_connection_sets_for_its_session_is_refused_by_a_pooler(
     project = render(driver="asyncpg", pooler="none")
     project["check.py"] = SCRIPT.replace('"shop.db", "wait"]', '"shop.db", "wait", "--deadline=2"]')
     with pytest.raises(AssertionError, match="unsupported startup parameter"):
-        project.run("python", "check.py", "1", "1")
+        settings = configuration(render(driver="asyncpg", pooler="pgbouncer"))
+        project.run("python", "check.py", "1", "1", CONFIGURATION=settings)
 
 
 def test_migrations_ask_for_a_way_past_the_pooler(render: Render) -> None:

@@ -95,6 +95,7 @@ OURS = [
 
 THEIRS = [
     ".env.example",
+    ".gitattributes",
     ".gitignore",
     "README.md",
     "alembic.ini",
