@@ -1887,6 +1887,20 @@ MUTATIONS = [
                 )
             ),
             (
+                "migrate.py",
+                'context.imports.add(f"import {module}")',
+                "pass",
+                "a_new_revision_has_its_imports_and_drops_each_table_as_a_whole",
+                "aiosqlite",
+            ),
+            (
+                "migrate.py",
+                "if not _drops_indexes(x, tables)",
+                "if x",
+                "a_new_revision_has_its_imports_and_drops_each_table_as_a_whole",
+                "asyncmy",
+            ),
+            (
                 "doctor.py",
                 "except InterpolationError:",
                 "except ImportError:",

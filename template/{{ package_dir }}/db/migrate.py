@@ -307,6 +307,22 @@ def _review(migration: MigrationContext, _: object, scripts: list[ops.MigrationS
             kinds = {type(x) for x in table.ops}
             if {ops.AddColumnOp, ops.DropColumnOp} <= kinds:
                 table.ops = [_Comment(), *table.ops]
+    for script in scripts:
+        for each in (*script.upgrade_ops_list, *script.downgrade_ops_list):
+            tables = {(x.schema, x.table_name) for x in each.ops if isinstance(x, ops.DropTableOp)}
+            each.ops = [x for x in each.ops if not _drops_indexes(x, tables)]
+
+
+def _drops_indexes(change: ops.MigrateOperation, tables: set[tuple[str | None, str]]) -> bool:
+    """Return whether a change only drops indexes of these tables, which go with their table.
+
+    MySQL does not drop the index of a foreign key by itself.
+    """
+    return (
+        isinstance(change, ops.ModifyTableOps)
+        and (change.schema, change.table_name) in tables
+        and all(isinstance(x, ops.DropIndexOp) for x in change.ops)
+    )
 
 
 class _Comment(ops.MigrateOperation):
@@ -319,9 +335,14 @@ def _render_comment(_: AutogenContext, comment: _Comment) -> str:
 
 
 def _render_item(kind: str, item: object, context: AutogenContext) -> str | Literal[False]:
-    # A migration may outlive the layer's types, so it names SQLAlchemy's.
-    if kind != "type" or not isinstance(item, (ExactDecimal, IntegerEnum, UTCDateTime)):
+    module = type(item).__module__
+    if kind != "type" or module.startswith("sqlalchemy."):
         return False
+    if not isinstance(item, (ExactDecimal, IntegerEnum, UTCDateTime)):
+        # Alembic names the module of the project's own type, and does not import it.
+        context.imports.add(f"import {module}")
+        return False
+    # A migration may outlive the layer's types, so it names SQLAlchemy's.
     # The module is sqlalchemy.sql.sqltypes, or for example sqlalchemy.dialects.mysql.types.
     _, package, database, *_ = type(item.impl).__module__.split(".")
     if package != "dialects":

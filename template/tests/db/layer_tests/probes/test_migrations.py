@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from argparse import Namespace
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from io import StringIO
@@ -18,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from . import db, dialect, doctor, migrate, testing
+from .models import AsPath
 
 ENVIRONMENT = f"""
 from {db.__name__} import migrate
@@ -535,6 +537,50 @@ async def test_a_script_says_what_a_migration_would_do(config: Config) -> None:
     config.output_buffer = script = StringIO()
     await asyncio.to_thread(command.upgrade, config, "head", sql=True)
     assert "UPDATE parents SET name = '5%';" in script.getvalue()
+
+
+MODELS = f"""
+import sqlalchemy as sa
+from {AsPath.__module__} import AsPath
+metadata = sa.MetaData()
+sa.Table("folders", metadata, sa.Column("path", AsPath(), primary_key=True))
+parent = sa.ForeignKey("folders.path", name="fk_files_folder")
+sa.Table("files", metadata, sa.Column("folder", AsPath(), parent, index=True))
+migrate.run("""
+
+
+TEMPLATE = """
+import sqlalchemy as sa
+from alembic import op
+${imports}
+revision, down_revision = ${repr(up_revision)}, ${repr(down_revision)}
+def upgrade():
+    ${upgrades}
+def downgrade():
+    ${downgrades}
+"""
+
+
+async def test_a_new_revision_has_its_imports_and_drops_each_table_as_a_whole(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    assert config.config_file_name
+    folder = Path(config.config_file_name).parent
+    (folder / "script.py.mako").write_text(TEMPLATE)
+    (folder / "env.py").write_text(ENVIRONMENT.replace("migrate.run(", MODELS))
+    (folder / "versions" / "1.py").unlink()
+    # As on the command line.
+    config.cmd_opts = Namespace(autogenerate=True)
+    await asyncio.to_thread(command.revision, config, "own", autogenerate=True)
+    config.cmd_opts = None
+    (path,) = (folder / "versions").glob("*_own.py")
+    up, down = path.read_text().split("def downgrade")
+    assert f"import {AsPath.__module__}\n" in up and "op.create_index" in up
+    assert "op.drop_table" in down and "op.drop_index" not in down
+    await upgrade(config)
+    assert await tables(settings) == {"folders", "files"}
+    await asyncio.to_thread(command.downgrade, config, "base")
+    assert await tables(settings) == set()
 
 
 STATES = """
