@@ -385,7 +385,7 @@ def test_a_project_with_a_db_and_alembic_elsewhere_takes_the_layer_into_a_packag
     assert env.count("url=...)") == 1
     env = env.replace("url=...)", "url=DB_URI), version_table='revisions'")
     project["src/alembic/env.py"] = f"from shop.settings import DB_URI\n{env}"
-    conftest = _told(told, "tests/conftest.py").replace("src/...", "src/alembic")
+    conftest = _told(told, "tests/conftest.py")
     project["tests/conftest.py"] = conftest + PREPARE
     project["tests/test_shop.py"] = TEST.replace("shop.db", "shop.data.db")
     layers = ("test_guards", "probes/test_migrations", "probes/test_main")
@@ -432,6 +432,29 @@ def test_a_top_level_package_db_keeps_its_name(
     project = template.render(tmp_path, scope="layer", package_dir="shop")
     said = project.run("pytest", "-q", "-p", "no:randomly", f"--import-mode={mode}", "tests")
     assert re.search(r"^\d+ passed", said, re.M), said
+
+
+def test_the_layer_can_be_taken_without_tests_and_get_them_later(
+    template: Template, tmp_path: Path
+) -> None:
+    _write(tmp_path, {"shop/__init__.py": "", "tests/test_it.py": "def test_it(): pass\n"})
+    told = template.tell(tmp_path, scope="layer", package="shop", tests_dir="none")
+    # Before anything is written.
+    assert told.startswith("The layer's tests need pytest 8.2 and pytest-asyncio 0.24, or later")
+    assert "conftest" not in told
+    assert "pytest>=" not in told
+    project = template.render(tmp_path, scope="layer", tests_dir="none")
+    tests = [path for path in project.tree if path.startswith(("tests/", "none/"))]
+    assert tests == ["tests/test_it.py"]
+    assert "shop/db/testing/fixtures.py" not in project.tree
+    # No module of the layer that is left imports pytest.
+    modules = [path for path in project.tree if path.startswith("shop/") and path.endswith(".py")]
+    assert [path for path in modules if "pytest" in project[path].replace("pytest.mark", "")] == []
+    project.commit()
+    project.update(tests_dir="tests")
+    assert "tests/db/layer_tests/test_guards.py" in project.tree
+    assert "shop/db/testing/fixtures.py" in project.tree
+    project.run("pytest", "-q")
 
 
 def _adopt(releases: Template, root: Path, kind: Kind) -> Project:

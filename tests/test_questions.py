@@ -17,8 +17,8 @@ from packaging.requirements import Requirement
 Ask = Callable[..., Answers]
 Render = Callable[..., Project]
 
-LAYER = {"project_name", "scope", "package", "driver", "key", "web", "extras", "ci"}
-DEFAULT_PATH = LAYER | {"starter"}
+LAYER = {"project_name", "scope", "package", "driver", "key", "web", "extras"}
+DEFAULT_PATH = LAYER | {"starter", "ci"}
 SERVER = {"pool", "pooler"}
 
 # Every choice that was ever offered. Copier replaces a stored answer that is no choice any more by
@@ -80,8 +80,8 @@ def test_a_custom_pool_adds_its_seven_numbers(ask: Ask) -> None:
     assert asked == DEFAULT_PATH | SERVER | numbers | budget
 
 
-def test_a_layer_adds_the_question_where_the_package_is(ask: Ask) -> None:
-    assert ask(scope="layer").stored.keys() == LAYER | {"package_dir"}
+def test_a_layer_adds_the_questions_where_the_package_and_the_tests_are(ask: Ask) -> None:
+    assert ask(scope="layer").stored.keys() == LAYER | {"package_dir", "tests_dir"}
 
 
 @pytest.mark.parametrize("scope", OFFERED["scope"])
@@ -469,7 +469,7 @@ def test_a_db_that_is_not_ours_is_refused_before_anything_is_written(
     template: Template, tmp_path: Path, scope: str, theirs: str
 ) -> None:
     _write(tmp_path / theirs)
-    with pytest.raises(ValueError, match=r"src/shop/db\.py.* exists and is not this template's"):
+    with pytest.raises(ValueError, match=r"src/shop/db\.py exists and is not this template's"):
         template.render(tmp_path, scope=scope)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / theirs]
 
@@ -482,6 +482,85 @@ def test_tests_of_theirs_in_tests_db_are_refused_too(
     _write(tmp_path / "tests" / theirs)
     with pytest.raises(ValueError, match=r"tests/db\.py exists and is not this template's"):
         template.ask(tmp_path, scope="layer")
+
+
+@pytest.mark.parametrize(
+    ("files", "tests_dir"),
+    [
+        ([], "tests"),
+        (["tests/test_it.py", "src/shop/tests/test_it.py"], "tests"),
+        (["test/test_it.py"], "test"),
+        (["src/shop/tests/unit/test_it.py", "src/shop/tests/__init__.py"], "src/shop/tests"),
+        (["a/b/c/d/e/tests/conftest.py"], "a/b/c/d/e/tests"),
+        # More than one: the folder in the package's folder.
+        (["src/tests/test_it.py", "web/tests/test_it.py"], "src/tests"),
+        (["src/a/tests/test_it.py", "src/b/tests/test_it.py"], "tests"),
+        # Those of others.
+        (["venv/lib/site-packages/x/tests/test_it.py"], "tests"),
+        (["src/tests/db/tests/test_it.py"], "tests"),
+        (["src/contests/test_it.py"], "tests"),
+    ],
+)
+def test_the_tests_of_a_project_are_found_at_any_depth(
+    ask: Ask, tmp_path: Path, files: list[str], tests_dir: str
+) -> None:
+    for file in files:
+        _write(tmp_path / file)
+    assert ask(tmp_path, scope="layer", package="shop")["tests_dir"] == tests_dir
+
+
+@pytest.mark.parametrize("tests_dir", ["/tests", "../tests", "tests/", "tests/db", "täsks", ""])
+def test_a_folder_of_tests_that_is_no_plain_path_is_refused(ask: Ask, tests_dir: str) -> None:
+    with pytest.raises(ValueError, match="tests_dir is a path inside the project"):
+        ask(scope="layer", tests_dir=tests_dir)
+
+
+def test_a_folder_of_tests_for_a_service_is_refused_since_it_would_be_forgotten(ask: Ask) -> None:
+    with pytest.raises(ValueError, match="tests_dir is for scope=layer"):
+        ask(tests_dir="test")
+
+
+@pytest.mark.parametrize(
+    ("package", "there", "package_dir"),
+    [
+        ("shop", "shop/__init__.py", "shop"),
+        ("shop", "src/shop/__init__.py", "src/shop"),
+        ("src.app", "src/app/__init__.py", "src/app"),
+        ("src.app.data", "src/app/__init__.py", "src/app/data"),
+    ],
+)
+def test_the_package_of_a_project_is_looked_for(
+    ask: Ask, tmp_path: Path, package: str, there: str, package_dir: str
+) -> None:
+    _write(tmp_path / there)
+    answers = ask(tmp_path, scope="layer", package=package)
+    assert answers["package_dir"] == package_dir
+
+
+@pytest.mark.parametrize("package", ["src", "src.json", "src.tests"])
+def test_src_alone_is_no_package(ask: Ask, package: str) -> None:
+    with pytest.raises(ValueError, match=r"is a (name|module) of"):
+        ask(scope="layer", package=package)
+
+
+@pytest.mark.parametrize(
+    ("files", "made"),
+    [
+        ([], True),
+        (["alembic.ini"], False),
+        (["a/b/c/d/alembic.ini"], False),
+        (["a/b/c/migrations/script.py.mako"], False),
+        (["migrations/script.py.mako"], False),
+        (["venv/lib/python3.13/site-packages/x/alembic.ini"], True),
+    ],
+)
+def test_alembic_is_made_where_the_project_has_none_at_any_depth(
+    ask: Ask, tmp_path: Path, files: list[str], made: bool
+) -> None:
+    for file in files:
+        _write(tmp_path / file)
+    seeds = {"alembic.ini", "migrations/env.py", "migrations/script.py.mako"}
+    assert seeds.isdisjoint(ask(tmp_path, scope="layer")["made"]) is not made
 
 
 def test_a_project_whose_path_looks_like_a_pattern_is_looked_at_all_the_same(
@@ -517,6 +596,7 @@ def test_the_answers_of_another_template_are_not_taken_for_ours(
         ("service", {"scope": "layer"}, "'scope': this project was generated as a service, and th"),
         ("layer", {"scope": "service"}, "'scope': this project was given the layer alone, and tha"),
         ("layer", {"package_dir": "lib/shop"}, "The package is not moved by a command: move its f"),
+        ("layer", {"tests_dir": "test"}, "The tests are not moved by a command: move tests/db, wr"),
     ],
 )
 def test_an_answer_that_would_move_the_layer_is_refused_once_a_project_is_generated(
@@ -557,7 +637,7 @@ def test_an_odd_project_name_stays_a_text_in_every_file(render: Render, name: st
 
 
 def _write(file: Path) -> None:
-    file.parent.mkdir(parents=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("theirs = True\n")
 
 

@@ -12,6 +12,7 @@ import yaml
 from harness import REPOSITORY, Template
 
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
+PROBES = REPOSITORY / "template" / "{{ tests_dir }}" / "db" / "layer_tests" / "probes"
 README = (REPOSITORY / "README.md").read_text("utf-8")
 
 
@@ -39,7 +40,7 @@ def test_the_table_of_questions_is_that_of_copier_yml(template: Template) -> Non
 def test_the_table_of_mappings_is_that_of_the_tests() -> None:
     text = (REPOSITORY / "docs" / "mappings.md").read_text("utf-8")
     described = re.findall(r"^\| (\w+) \|", text[: text.index("## Bulk writes")], re.M)[1:]
-    tests = (REPOSITORY / "template/tests/db/layer_tests/probes/test_shapes.py").read_text("utf-8")
+    tests = (PROBES / "test_shapes.py").read_text("utf-8")
     shapes = tests[tests.index("SHAPES: ") : tests.index("]\n", tests.index("SHAPES: ") + 30)]
     assert described == re.findall(r"^    (\w+),$", shapes, re.M)
 

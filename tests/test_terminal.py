@@ -41,11 +41,11 @@ ASKED = {
             "scope",
             "package",
             "package_dir",
+            "tests_dir",
             "driver",
             "key",
             "web",
             "extras",
-            "ci",
         ),
     ],
 }

@@ -31,9 +31,11 @@ REPLICA_PROBES = [
 # The layer's own tests, of which there are more with each release.
 PROBES = [
     path
-    for file in (REPOSITORY / "template" / "tests" / "db" / "layer_tests" / "probes").iterdir()
+    for file in (
+        REPOSITORY / "template" / "{{ tests_dir }}" / "db" / "layer_tests" / "probes"
+    ).iterdir()
     if file.is_file()
-    if (path := file.relative_to(REPOSITORY / "template").as_posix().removesuffix(".jinja"))
+    if (path := f"tests/db/layer_tests/probes/{file.name.removesuffix('.jinja')}")
     not in (*WEB_PROBES, *REPLICA_PROBES, *POSTGRESQL_PROBES)
 ]
 
