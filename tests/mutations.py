@@ -82,6 +82,12 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/fastapi_lists.py",
+        "if not x.isidentifier() or iskeyword(x)",
+        "if not x.isidentifier() and iskeyword(x)",
+        "tests/db/layer_tests/probes/test_fastapi_lists.py::test_a_filter_whose_name_is_no_identifier_is_refused",
+    ),
+    Mutation(
+        "src/shop/db/fastapi_lists.py",
         "if isinstance(sort, str) or not",
         "if sort is None and not",
         "tests/db/layer_tests/probes/test_fastapi_lists.py::test_defaults_that_no_request_could_have_are_refused",

@@ -36,7 +36,7 @@ PRODUCTION = {
     "aiomysql": 3797,
 }
 TESTING = 577
-FASTAPI = 260
+FASTAPI = 267
 REPLICAS = 80
 # Lines of a module, comments and all. A module that outgrows this has two subjects.
 LENGTH = {"repository/repository.py": 743, "engine/dialect.py": 416}

@@ -618,6 +618,18 @@ def test_a_first_copy_says_nothing_of_an_answers_file_that_is_missing(
     assert [str(warning.message) for warning in recwarn] == []
 
 
+def test_a_template_that_is_named_by_a_relative_path_is_refused(
+    template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(template.repository)
+    for path in (".", f"../{template.repository.name}"):
+        with pytest.raises(ValueError, match=rf"{re.escape(path)} is a relative path, where no up"):
+            run_copy(path, tmp_path, settings=Settings(), defaults=True, quiet=True)
+    assert list(tmp_path.iterdir()) == []
+    for path in (str(template.repository), f"git+file://{template.repository}"):
+        run_copy(path, tmp_path, settings=Settings(), defaults=True, quiet=True, pretend=True)
+
+
 # Words from people never become code.
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, Signature
+from keyword import iskeyword
 from typing import Any, Literal, TypeVar
 
 from fastapi import Depends, Query, Request
@@ -128,6 +129,12 @@ class _Dependency:
             order: Any = Literal[tuple(names)]
             most = len(repository.sortable)
             parameters.append(_parameter("sort", list[order], Query([*sort], max_length=most)))
+        odd = [x for x in self._filters if not x.isidentifier() or iskeyword(x)]
+        if odd:
+            raise TypeError(
+                f"{repository.__name__}.filterable has a name that is no Python identifier:"
+                f" {odd[0]!r}. Write letters, digits and underscores, as in author_name"
+            )
         taken = {parameter.name for parameter in parameters}.intersection(self._filters)
         if taken:
             raise TypeError(

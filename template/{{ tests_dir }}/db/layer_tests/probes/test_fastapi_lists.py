@@ -203,6 +203,15 @@ def test_a_filter_cannot_have_the_name_of_a_parameter_of_the_page() -> None:
         lists.page_query(Boxes)
 
 
+@pytest.mark.parametrize("name", ["author.name", "from", "due-on", ""])
+def test_a_filter_whose_name_is_no_identifier_is_refused(name: str) -> None:
+    class Boxes(db.Repository[Sample]):
+        filterable = {name: Sample.number}
+
+    with pytest.raises(TypeError, match=f"no Python identifier: '{name}'. Write letters, digits"):
+        lists.page_query(Boxes)
+
+
 @pytest.mark.parametrize(
     "options", [{"sort": ("-nope",)}, {"sort": "code"}, {"size": 101}, {"size": 0}], ids=str
 )
