@@ -614,6 +614,39 @@ MUTATIONS = [
         "test_a_reader_whose_connection_is_lost_after_a_batch_has_committed_nothing",
         "asyncmy",
     ),
+    # Recipes.
+    Mutation(
+        "src/shop/db/RECIPES.md",
+        '    "ALTER TABLE tenant_notes ENABLE ROW LEVEL SECURITY",\n',
+        "",
+        "tests/handbook/test_tenants.py::test_let_the_database_filter_by_tenant",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/RECIPES.md",
+        'options = {"schema_translate_map": {"tenant": tenant}}',
+        'options = {"schema_translate_map": {"tenant": "public"}}',
+        "tests/handbook/test_tenants.py::test_give_each_tenant_a_schema",
+        "psycopg",
+    ),
+    Mutation(
+        "src/shop/db/RECIPES.md",
+        "        await session.delete(message)\n",
+        "",
+        "tests/handbook/test_jobs_and_messages.py::test_send_the_messages_of_the_outbox",
+    ),
+    Mutation(
+        "src/shop/db/RECIPES.md",
+        "CIPHER.encrypt(value.encode())",
+        "value.encode()",
+        "tests/handbook/test_columns.py::test_encrypt_a_column",
+    ),
+    Mutation(
+        "src/shop/db/RECIPES.md",
+        ", onupdate=ACTOR.get",
+        "",
+        "tests/handbook/test_columns.py::test_note_who_changed_a_row",
+    ),
     # Operations.
     Mutation(
         "src/shop/db/database.py",

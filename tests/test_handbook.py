@@ -117,3 +117,25 @@ def test_the_table_of_modules_is_that_of_the_layer(render: Render) -> None:
         for path in layer.iterdir()
         if path.is_dir() or path.suffix == ".py"
     }
+
+
+@pytest.mark.parametrize("driver", FIRST_DRIVERS)
+def test_every_link_of_the_handbook_leads_to_a_section(render: Render, driver: str) -> None:
+    project = render(driver=driver, web="none" if driver == "aiosqlite" else "fastapi")
+    pages = {name: handbook.page(project, name) for name in (*handbook.PAGES, "MIGRATIONS.md")}
+    sections = {name: {*map(_anchor, _SECTION.findall(text))} for name, text in pages.items()}
+    for name, text in pages.items():
+        prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+        links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", prose)
+        assert links
+        for target, section in links:
+            assert target in {"", *pages}
+            assert section in {"", *sections[target or name]}
+
+
+_SECTION = re.compile(r"^##+ (.+)$", re.MULTILINE)
+
+
+def _anchor(title: str) -> str:
+    """Return what a link to a section has, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")

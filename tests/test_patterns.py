@@ -29,13 +29,28 @@ def written(render: Render) -> set[tuple[str, str]]:
     return found | recipes
 
 
+def gaps(page: str, written: set[tuple[str, str]]) -> list[object]:
+    """Return the numbers of patterns that have no row, and the tests that do not exist."""
+    rows: list[tuple[str, ...]] = ROW.findall(page)
+    numbers = {int(number) for number, *_ in rows if number}
+    named = {test for *_, tests in rows for test in TEST.findall(tests)}
+    return [*sorted({*range(1, PATTERNS + 1)} ^ numbers), *sorted(named - written)]
+
+
 def test_every_pattern_has_a_place_and_a_test(written: set[tuple[str, str]]) -> None:
-    numbers = [int(number) for number, *_ in ROW.findall(PAGE) if number]
-    assert sorted(numbers) == list(range(1, PATTERNS + 1))
-    # No row of these tables has another form.
+    assert gaps(PAGE, written) == []
+    # No row of these tables has another form, and no pattern has two.
     assert len(ROW.findall(PAGE)) == PAGE.count("| `test_")
-    named = {test for *_, tests in ROW.findall(PAGE) for test in TEST.findall(tests)}
-    assert named - written == set()
+    numbered = [number for number, *_ in ROW.findall(PAGE) if number]
+    assert len(numbered) == PATTERNS
+
+
+def test_a_pattern_that_is_removed_is_missed(written: set[tuple[str, str]]) -> None:
+    for row in ROW.finditer(PAGE):
+        if row[1]:
+            assert gaps(PAGE.replace(row[0], ""), written) == [int(row[1])]
+        for test in TEST.findall(row[4]):
+            assert gaps(PAGE, written - {test}) == [test]
 
 
 def test_every_module_of_the_layer_that_is_named_exists() -> None:
