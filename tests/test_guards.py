@@ -1,6 +1,7 @@
 """Mistakes in a service's own code, and the sentence with which each is refused."""
 
 import re
+import tomllib
 from collections.abc import Callable
 
 import pytest
@@ -93,8 +94,9 @@ class Temporary(Address):
     __mapper_args__ = {"polymorphic_identity": "temporary"}
 """,
         "test_every_relationship_says_how_it_is_loaded",
-        "Address.user is loaded by a query that nobody wrote, and that cannot be awaited: write"
-        ' relationship(..., lazy="raise"), and selectinload(Address.user) in the queries',
+        "Each of these 2 is loaded by a query that nobody wrote, and that cannot be awaited: write"
+        ' relationship(..., lazy="raise"), and selectinload(...) of it in the queries that need it:'
+        "\n    Address.user\n",
     ),
     "imperative": (
         """
@@ -114,7 +116,19 @@ sa.orm.registry(metadata=Base.metadata).map_imperatively(
 )
 """,
         "test_every_relationship_says_how_it_is_loaded",
-        "Parcel.user is loaded by a query that nobody wrote",
+        "\n    Parcel.user\n",
+    ),
+    "noload": (
+        """
+class Crate(Base):
+    __tablename__ = "crates"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"), index=True)
+    user: Mapped[User] = relationship(lazy="noload")
+""",
+        "test_every_relationship_says_how_it_is_loaded",
+        "Crate.user is always empty, whatever the database has: SQLAlchemy deprecates"
+        ' lazy="noload" for that: write relationship(..., lazy="raise"), and',
     ),
     "json": (
         """
@@ -171,7 +185,7 @@ class Order(Base):
     user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"))
 """,
         "test_every_foreign_key_has_an_index",
-        "orders.user_id refers to another table and has no index: each delete there, and each"
+        "Each of these 2 refers to another table and has no index: each delete there, and each"
         " join, reads all of this one. Write mapped_column(ForeignKey(...), index=True)",
     ),
     "no index of two columns": (
@@ -192,7 +206,7 @@ class Floor(Base):
     number: Mapped[int] = mapped_column(primary_key=True)
 """,
         "test_every_foreign_key_has_an_index",
-        "places(house, floor) refers to another table and has no index: each delete there",
+        "\n    places(house, floor)\n",
     ),
     "hides": (
         """
@@ -250,7 +264,8 @@ def test_what_is_right_is_let_pass(render: Render) -> None:
 
 def test_each_mistake_is_refused_once(refusals: str) -> None:
     assert refusals.count("FAILED") == len({guard for _, guard, _ in MISTAKES.values()})
-    assert len(re.findall("[Ww]rite ", refusals)) == len(MISTAKES)
+    # Two of a kind are one sentence with a list, twice.
+    assert len(re.findall("[Ww]rite ", refusals)) == len(MISTAKES) - 2
 
 
 @pytest.mark.server
@@ -283,6 +298,119 @@ def guards_accept() -> set[str]:
     return {"orders.*"}
 """
     project.run("pytest", "-q", "tests/db/layer_tests/test_guards.py")
+
+
+ENGINES = {
+    "helpers/__init__.py": "from .make import make_engine as engine_maker\n",
+    "helpers/make.py": """
+from functools import partial
+
+import sqlalchemy
+from sqlalchemy import create_engine
+
+
+def make_engine(url="sqlite://"):
+    return create_engine(url)
+
+
+class Handle:
+    def __init__(self):
+        self.engine = self.open()
+
+    @classmethod
+    def open(cls):
+        return make_engine()
+
+    def connect(self):
+        pass
+
+
+class Later:
+    def start(self):
+        self.engine = make_engine()
+
+
+class Build:
+    @staticmethod
+    def engine():
+        return Handle()
+
+
+make = partial(sqlalchemy.create_engine, "sqlite://")
+
+
+def later():
+    def start():
+        return make_engine()
+
+    return start
+""",
+    # Each in a line of its own, since equal sentences are one.
+    "e1.py": "from .helpers import engine_maker\nengine = engine_maker()\n",
+    "e2.py": "\nfrom shop.helpers.make import Handle\nhandle = Handle()\n",
+    "e3.py": "\n\nfrom shop import helpers\nengine = helpers.make.make_engine()\n",
+    "e4.py": "\n\n\nimport shop.helpers.make as m\nengine = m.Build.engine()\n",
+    "e5.py": "\n\n\n\nfrom .helpers.make import make\nengine = make()\n",
+    "e6.py": "\n\n\n\n\nfrom .helpers.make import Later\nlater = Later().start()\nlater = Later()\n"
+    "engine = later.start()\n",
+    # None is made.
+    "none.py": "from .helpers.make import Handle, Later, later, make_engine\n"
+    "start = later()\nobject = Later()\nname = make_engine.__name__\n"
+    "def get():\n    return make_engine()\n"
+    "if __name__ == '__main__':\n    get()\n",
+    "migrations/script.py.mako": "",
+    "migrations/env.py": "import sqlalchemy\nengine = sqlalchemy.create_engine('sqlite://')\n",
+}
+
+
+def test_an_engine_that_is_made_through_helpers_is_found(render: Render) -> None:
+    project = render()
+    for path, text in ENGINES.items():
+        project[f"src/shop/{path}"] = text
+    said = project.fail("pytest", "-q", "tests/db", "-k", "no_engine_is_made_at_import")
+    found = re.findall(r"^shop/(\S+) makes an engine in line (\d+)", said, re.M)
+    assert sorted(found) == [*((f"e{n}.py", f"{n + 1}") for n in range(1, 6)), ("e6.py", "9")]
+
+
+FILE = "tests/guards_accept.toml"
+
+
+def test_the_findings_of_a_day_are_written_to_a_file_and_new_ones_fail(render: Render) -> None:
+    project = _plant(render(), *MISTAKES)
+    guards = ("pytest", "-q", "tests/db/layer_tests/test_guards.py", "-p", "no:randomly")
+    project.run(*guards, TEST_GUARDS="accept")
+    written = tomllib.loads(project[FILE])
+    assert {*written} == {guard for _, guard, _ in MISTAKES.values()}
+    loaded = "test_every_relationship_says_how_it_is_loaded"
+    assert written[loaded] == ["Address.user", "Crate.user", "Parcel.user"]
+    assert "guards_accept.toml" not in project.run(*guards)
+    # One guard alone writes its own findings.
+    before = project[FILE]
+    project.run(*guards, "-k", loaded, TEST_GUARDS="accept")
+    assert project[FILE] == before
+    # A new finding fails, also of a name that is there. One that is no more is reported.
+    engine = project["src/shop/engine.py"]
+    project["src/shop/engine.py"] = engine + "engine = create_async_engine('sqlite+aiosqlite://')\n"
+    said = project.fail(*guards)
+    assert said.count("FAILED") == 1
+    assert re.search(r"^shop/engine.py makes an engine in line \d+", said, re.M)
+    project["src/shop/engine.py"] = IMPORTS
+    said = project.run(*guards)
+    assert (
+        "guards_accept.toml: delete 'shop/engine.py', which test_no_engine_is_made_at_import finds"
+        " no more" in said
+    )
+    project.run(*guards, TEST_GUARDS="accept")
+    assert "shop/engine.py" not in project[FILE]
+
+
+def test_processes_do_not_overwrite_each_others_findings(render: Render) -> None:
+    project = _plant(render(), "lazy", "naive")
+    said = project.fail(
+        "pytest", "-q", "-n1", "tests/db", "-k", "relationship", TEST_GUARDS="accept"
+    )
+    assert "processes would overwrite each other's findings: add `-n 0`" in said
+    assert FILE not in project.tree
 
 
 def test_a_service_makes_none_of_these_mistakes(template: Template) -> None:

@@ -88,6 +88,7 @@ OURS = [
     "src/shop/db/versions.py",
     "tests/db/layer_tests/__init__.py",
     "tests/db/layer_tests/conftest.py",
+    "tests/db/layer_tests/engines.py",
     "tests/db/layer_tests/refusal.py",
     "tests/db/ruff.toml",
     "tests/db/layer_tests/test_guards.py",

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapper, RelationshipProperty, configure_mappers
 
 from . import db, dialect, testing
+from .engines import calls, engines_at_import, last_word
 from .refusal import refuse
 
 # A table has one primary key, which needs no name.
@@ -20,8 +21,15 @@ NAMED = (sa.CheckConstraint, sa.ForeignKeyConstraint, sa.Index, sa.UniqueConstra
 LAYER = Path(str(db.__file__)).parent
 # The outermost one, where the layer is in a package within another.
 PACKAGE = LAYER.parents[db.__name__.count(".") - 1]
-ENGINES = {"create_engine", "create_async_engine", "engine_from_config", "async_engine_from_config"}
-FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+# They may be in the package.
+TESTS = Path(__file__).parents[2]
+# What loads a relationship, by `lazy`.
+UNSEEN = "is loaded by a query that nobody wrote, and that cannot be awaited"
+EMPTY = 'is always empty, whatever the database has: SQLAlchemy deprecates lazy="noload" for that'
+LOADS: dict[object, str] = {
+    **dict.fromkeys(("select", True, "dynamic"), UNSEEN),
+    **dict.fromkeys(("noload", None), EMPTY),
+}
 
 
 @pytest.fixture
@@ -49,7 +57,13 @@ def relationships(mappers: list[Mapper[object]]) -> list[RelationshipProperty[ob
 @pytest.fixture
 def sources() -> dict[str, ast.Module]:
     """The project's own modules, by their path from the root."""
-    files = (file for file in PACKAGE.rglob("*.py") if LAYER not in file.parents)
+    files = (
+        file
+        for file in PACKAGE.rglob("*.py")
+        if not {LAYER, TESTS} & {*file.parents}
+        # Alembic runs its env.py, and nothing imports it.
+        and not (file.name == "env.py" and file.with_name("script.py.mako").exists())
+    )
     return {
         f"{PACKAGE.name}/{file.relative_to(PACKAGE)}": ast.parse(file.read_bytes())
         for file in files
@@ -63,12 +77,11 @@ def test_every_relationship_says_how_it_is_loaded(
         (
             (
                 str(relationship),
-                "is loaded by a query that nobody wrote, and that cannot be awaited: write"
-                f' relationship(..., lazy="raise"), and selectinload({relationship}) in the queries'
-                " that need it",
+                f'{LOADS[relationship.lazy]}: write relationship(..., lazy="raise"), and'
+                " selectinload(...) of it in the queries that need it",
             )
             for relationship in relationships
-            if relationship.lazy in {"select", True, "dynamic", "noload", None}
+            if relationship.lazy in LOADS
         ),
         guards_accept,
     )
@@ -210,12 +223,10 @@ def test_no_engine_is_made_at_import(
         (
             (
                 path,
-                f"makes an engine in line {call.lineno}, when it is imported, for no event loop:"
+                f"makes an engine in line {line}, when it is imported, for no event loop:"
                 " write `async with Database() as database:` where the service starts",
             )
-            for path, module in sources.items()
-            for call in _calls(_run_at_import(module))
-            if _name(call.func) in ENGINES
+            for path, line in engines_at_import(sources)
         ),
         guards_accept,
     )
@@ -234,8 +245,8 @@ def test_no_repository_commits(
             for path, module in sources.items()
             for node in ast.walk(module)
             if isinstance(node, ast.ClassDef)
-            and any(_name(base).endswith("Repository") for base in node.bases)
-            for call in _calls(ast.walk(node))
+            and any(last_word(base).endswith("Repository") for base in node.bases)
+            for call in calls(ast.walk(node))
             if isinstance(call.func, ast.Attribute) and call.func.attr == "commit"
         ),
         guards_accept,
@@ -309,21 +320,3 @@ def _indexed(table: sa.Table) -> Iterator[list[str]]:
     for item in (*table.indexes, *table.constraints):
         if isinstance(item, (sa.Index, sa.UniqueConstraint, sa.PrimaryKeyConstraint)):
             yield [column.name for column in item.columns]
-
-
-def _run_at_import(node: ast.AST) -> Iterator[ast.AST]:
-    """The parts of a module, without the bodies of its functions, and of a script."""
-    for child in ast.iter_child_nodes(node):
-        script = isinstance(child, ast.If) and "__main__" in ast.unparse(child.test)
-        if not script and not isinstance(child, FUNCTIONS):
-            yield child
-            yield from _run_at_import(child)
-
-
-def _calls(nodes: Iterable[ast.AST]) -> Iterator[ast.Call]:
-    return (node for node in nodes if isinstance(node, ast.Call))
-
-
-def _name(node: ast.expr) -> str:
-    """The last word of `a.b.name` or `name[Something]`."""
-    return ast.unparse(node).partition("[")[0].rpartition(".")[2]
