@@ -22,6 +22,13 @@ class Mutation:
 
 
 MUTATIONS = [
+    # A project without migrations.
+    Mutation(
+        "src/shop/db/doctor.py",
+        'if current == newest == "none":',
+        'if current == newest == "":',
+        "tests/db/layer_tests/probes/test_migrations.py::test_doctor_says_how_to_write_the_first_revision",
+    ),
     # Errors of connecting.
     Mutation(
         "src/shop/db/engine/engine.py",

@@ -58,13 +58,15 @@ def test_a_service_without_a_blog_passes_its_tests_before_and_after_its_first_re
     web = "none" if driver == "aiosqlite" else "fastapi"
     project = render(starter="none", driver=driver, web=web)
     project.run("pytest", "-q")
-    project.run_on_a_database(
+    said = project.run_on_a_database(
         "alembic upgrade head",
+        "python -m shop.db doctor",
         FIRST_REVISION,
         "alembic upgrade head",
         "alembic check",
         "alembic downgrade base",
     )
+    assert "there is no revision yet" in said
     [revision] = (project.root / "migrations/versions").glob("*.py")
     assert '"items"' in revision.read_text()
     output = project.run("pytest", "-q")

@@ -96,6 +96,9 @@ async def check_migrations(connection: AsyncConnection, config: Config) -> Check
     if problem := await connection.run_sync(dialect.invalid_indexes):
         advice = "build each again by create_index_concurrently() in a revision, or drop it"
         return Check("migrations", "failed", problem, advice)
+    if current == newest == "none":
+        advice = "write the first: `alembic revision --autogenerate`, then `alembic upgrade head`"
+        return Check("migrations", "note", "there is no revision yet", advice)
     if current == newest:
         return Check("migrations", "ok", f"at {newest}, the newest revision")
     behind = f"the database is at {current}, and the newest revision is {newest}"

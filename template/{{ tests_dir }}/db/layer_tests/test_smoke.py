@@ -197,7 +197,8 @@ async def test_the_migrations_lead_to_the_newest_revision(
         await testing.migrate_to_head(settings, database_alembic, prepare_database)
         async with db.Database(settings) as database, database.engine.connect() as connection:
             check = await doctor.check_migrations(connection, database_alembic)
-    assert check.status == "ok", check
+    # A project without any revision has a note.
+    assert check.status != "failed", check
 
 
 def test_the_packages_are_as_new_as_the_layer_needs() -> None:

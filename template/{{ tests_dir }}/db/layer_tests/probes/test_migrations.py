@@ -670,6 +670,16 @@ async def test_doctor_compares_the_database_with_the_newest_revision(
     assert "connection" not in config.attributes
 
 
+async def test_doctor_says_how_to_write_the_first_revision(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    assert config.config_file_name
+    (Path(config.config_file_name).parent / "versions" / "1.py").unlink()
+    check = await compare(settings, config)
+    assert (check.status, check.message) == ("note", "there is no revision yet")
+    assert str(check.advice).startswith("write the first: `alembic revision --autogenerate`")
+
+
 async def test_doctor_says_in_a_line_why_env_fails(
     config: Config, settings: db.DatabaseSettings
 ) -> None:
