@@ -22,7 +22,7 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from copier import Settings, run_copy, run_update
+from copier import Settings, run_copy, run_recopy, run_update
 from jinja2 import Environment
 from plumbum import local
 
@@ -308,18 +308,27 @@ class Project:
         git(self.root, "add", "--all")
         git(self.root, "commit", "--quiet", "--allow-empty", "--message", "Work")
 
-    def update(self, **answers: object) -> None:
-        """`copier update` to the newest release, with other answers or the same."""
-        worker = run_update(
-            self.root,
-            answers,
-            answers_file=self._answers_file,
-            settings=Settings(),
-            defaults=True,
-            overwrite=True,
-            quiet=True,
-        )
+    def update(self, **answers: object) -> str:
+        """`copier update` to the newest release, with other answers or the same; what it prints."""
+        return self._change(run_update, answers)
+
+    def recopy(self, **answers: object) -> str:
+        """`copier recopy --overwrite` of the newest release; what it prints."""
+        return self._change(run_recopy, answers)
+
+    def _change(self, run: Callable[..., Any], answers: Mapping[str, object]) -> str:
+        printed = StringIO()
+        with redirect_stdout(printed), redirect_stderr(printed):
+            worker = run(
+                self.root,
+                dict(answers),
+                answers_file=self._answers_file,
+                settings=Settings(),
+                defaults=True,
+                overwrite=True,
+            )
         self.answers = _answers(worker.answers.combined, worker.answers.hidden)
+        return printed.getvalue()
 
     @property
     def changes(self) -> list[str]:

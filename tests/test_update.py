@@ -4,9 +4,10 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CalledProcessError
 
 import pytest
-from harness import ANSWERS, ANSWERS_BESIDE, SNAPSHOT, Project, Template, is_ours
+from harness import ANSWERS, ANSWERS_BESIDE, SNAPSHOT, Project, Template, git, is_ours
 
 NEXT = "v9999.1.0"
 LAYER = Path("template/{{ package_dir }}/db")
@@ -120,6 +121,101 @@ def test_an_update_may_change_the_driver(releases: Template, start: Callable[...
     after = project.contents()
     assert _ours(after) == _ours(releases.render(driver="asyncpg").contents())
     assert _theirs(after) == _theirs(before)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"driver": "aiosqlite"}, {"driver": "asyncpg"}),
+        ({"driver": "asyncpg", "web": "fastapi"}, {"driver": "asyncmy"}),
+        ({"driver": "asyncpg"}, {"driver": "psycopg"}),
+        ({"starter": "none"}, {"web": "fastapi"}),
+    ],
+    ids=str,
+)
+def test_an_update_says_what_it_leaves_to_the_owner(
+    releases: Template,
+    start: Callable[..., Project],
+    before: dict[str, str],
+    after: dict[str, str],
+) -> None:
+    project, fresh = start(**before), releases.render(**{**before, **after})
+    old, new = project.answers, fresh.answers
+    said = project.update(**after)
+
+    missing = sorted(set(fresh.tree) - set(project.tree))
+    assert ("which are missing here:" in said) == bool(missing)
+    assert [line.strip() for line in said.splitlines() if line.strip() in fresh.tree] == missing
+    moved = old["driver"] != new["driver"]
+    assert (f"moved from {old['driver']} to {new['driver']}" in said) == moved
+    for requirement in new["drivers"][new["driver"]]["requirements"] if moved else ():
+        assert f'"{requirement}"' in said
+        assert requirement in fresh["pyproject.toml"]
+    assert ("delete its revisions" in said) == (old["database"] != new["database"])
+
+    # As the update says it.
+    assert "copier recopy --overwrite" in said or not missing
+    said = project.recopy()
+    assert set(project.tree) >= set(fresh.tree)
+    assert [line.strip() for line in said.splitlines() if line.strip() in fresh.tree] == missing
+
+
+def test_an_update_that_changes_no_answer_leaves_nothing_to_its_owner(
+    start: Callable[..., Project],
+) -> None:
+    project = start(web="fastapi", starter="none")
+    del project["README.md"]
+    project.commit()
+    said = project.update()
+    assert "copier recopy" not in said
+    assert "moved" not in said
+    assert "README.md" not in said
+
+
+def test_the_words_after_an_update_show_its_conflicts_and_its_new_files(
+    start: Callable[..., Project],
+) -> None:
+    project = start()
+    path = "src/shop/db/errors.py"
+    project[path] = f"# Ours, where the release has a line too.\n{project[path]}"
+    project.commit()
+    said = project.update()
+    commands = [line.partition("#")[0].split() for line in said.splitlines() if " git " in line]
+    assert commands[:2] == [["git", "status"], ["git", "diff", "--check"]]
+    assert "?? src/shop/db/outbox.py" in project.changes
+    with pytest.raises(CalledProcessError) as refused:
+        git(project.root, *commands[1][1:])
+    assert f"{path}:1: leftover conflict marker" in refused.value.stdout
+    assert project.conflicts == [path]
+
+
+def test_a_recopy_takes_the_layer_back_and_names_the_files_that_it_makes(
+    releases: Template, start: Callable[..., Project]
+) -> None:
+    project = start(web="fastapi")
+    _work_on(project)
+    project["src/shop/db/errors.py"] = "# Ours.\n"
+    before = project.contents()
+    said = project.recopy()
+    after = project.contents()
+    assert _ours(after) == _ours(releases.render(web="fastapi").contents())
+    made = {path: text for path, text in _theirs(after).items() if path not in before}
+    named = [line.strip() for line in said.splitlines() if line.strip() in made]
+    assert named == sorted(made) != []
+    assert {path: after[path] for path in _theirs(before)} == _theirs(before)
+    assert "changes of yours in them are gone" in said
+
+
+def test_a_project_of_before_the_first_release_is_told_to_start_anew(
+    start: Callable[..., Project],
+) -> None:
+    project = start()
+    # As the folder was before it had folders of its own.
+    (project.root / "src/shop/db/engine/dialect.py").rename(project.root / "src/shop/db/dialect.py")
+    project.commit()
+    with pytest.raises(ValueError, match="was made before the first release"):
+        project.update()
+    assert project.changes == []
 
 
 def test_a_refused_answer_leaves_the_project_as_it_is(start: Callable[..., Project]) -> None:
