@@ -449,3 +449,24 @@ def _plant(project: Project, *mistakes: str, **right: str) -> Project:
     imported = f"from shop import {', '.join(modules)}\nfrom shop.models"
     project["tests/conftest.py"] = conftest.replace("from shop.models", imported)
     return project
+
+
+def test_an_edited_layer_is_told_what_to_write_instead(template: Template) -> None:
+    project = template.render(driver="asyncpg", web="fastapi")
+    for path in ("engine/engine.py", "repository/pages.py", "tls.py"):
+        project[f"src/shop/db/{path}"] += "# Ours.\n"
+    del project["src/shop/db/fastapi.py"]
+    guard = "tests/db/layer_tests/test_guards.py::test_the_layer_is_as_it_was_released"
+    said = project.fail("pytest", "-q", guard)
+    for sentence in (
+        "db/engine/engine.py is changed, so that an update of the template may conflict there:"
+        " take a setting, or an event of SQLAlchemy on",
+        "take a subclass of Repository instead, and have `copier recopy --overwrite` make the file",
+        "db/tls.py is changed, so that an update of the template may conflict there: take an"
+        " argument, a subclass or a setting instead",
+        "db/fastapi.py is missing,",
+    ):
+        assert sentence in said
+    said = project.run_on_a_database("alembic upgrade head", "python -m shop.db doctor")
+    found = "engine/engine.py (changed), fastapi.py (missing), repository/pages.py (changed)"
+    assert f"note   layer: not as it was released: {found}, tls.py (changed)" in said

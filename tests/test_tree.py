@@ -54,6 +54,7 @@ OURS = [
     "src/shop/db/engine/engine.py",
     "src/shop/db/engine/health.py",
     "src/shop/db/errors.py",
+    "src/shop/db/manifest.sha256",
     "src/shop/db/migrate.py",
     "src/shop/db/models/__init__.py",
     "src/shop/db/models/base.py",

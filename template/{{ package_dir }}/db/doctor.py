@@ -10,7 +10,9 @@ from collections.abc import AsyncGenerator, Sequence
 from configparser import InterpolationError
 from contextlib import asynccontextmanager
 from functools import partial
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import sqlalchemy as sa
@@ -48,7 +50,7 @@ class Check(NamedTuple):
 
 async def examine(settings: DatabaseSettings, deadline: float) -> list[Check]:
     """Check the packages, the database, its migrations and the connections of all processes."""
-    checks = [check_packages(), await check_database(settings, deadline)]
+    checks = [check_layer(), check_packages(), await check_database(settings, deadline)]
     if checks[-1].status == "failed":
         unknown = "not checked, because the database does not answer"
         return [*checks, *(Check(name, "note", unknown) for name in ("migrations", "connections"))]
@@ -122,6 +124,32 @@ async def check_connections(connection: AsyncConnection, settings: DatabaseSetti
         " (DATABASE_PROCESSES), put a pooler between, or raise max_connections on the server"
     )
     return Check("connections", "failed", f"{total}; the database allows only {limit}", advice)
+
+
+def check_layer() -> Check:
+    """Compare the files of the layer with those of its release."""
+    if different := differences():
+        found = ", ".join(f"{name} ({how})" for name, how in different.items())
+        advice = "`copier recopy --overwrite` makes them as they were released"
+        return Check("layer", "note", f"not as it was released: {found}", advice)
+    return Check("layer", "ok", "as it was released")
+
+
+def differences() -> dict[str, str]:
+    """Return the files that are not as they were released, and whether they changed or are missing.
+
+    A folder that is missing was left out on purpose, as a wheel leaves out `testing`.
+    """
+    folder, different = Path(__file__).parent, dict[str, str]()
+    for line in (folder / "manifest.sha256").read_text("utf-8").splitlines():
+        digest, _, name = line.partition("  ")
+        file = folder / name
+        if not file.exists():
+            different |= {name: "missing"} if file.parent.exists() else {}
+        # Git may have put other line ends.
+        elif sha256(file.read_bytes().replace(b"\r\n", b"\n")).hexdigest() != digest:
+            different[name] = "changed"
+    return different
 
 
 def check_packages() -> Check:

@@ -203,7 +203,7 @@ def refuse_names(
         if known := unknown.intersection(sa.inspect(model).all_orm_descriptors.keys()):
             # Not in the message, which a web service may pass on.
             also = ", ".join(f'"{name}"' for name in sorted(known))
-            error.add_note(f"To allow it: writable = {{..., {also}}}, on the repository")
+            error.add_note(f"To allow it: add {also} to `writable` of the repository")
         raise error
 
 

@@ -11,7 +11,7 @@ from alembic.config import Config
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapper, RelationshipProperty, configure_mappers
 
-from . import db, dialect, testing
+from . import db, dialect, doctor, testing
 from .engines import calls, engines_at_import, last_word
 from .refusal import refuse
 
@@ -29,6 +29,17 @@ EMPTY = 'is always empty, whatever the database has: SQLAlchemy deprecates lazy=
 LOADS: dict[object, str] = {
     **dict.fromkeys(("select", True, "dynamic"), UNSEEN),
     **dict.fromkeys(("noload", None), EMPTY),
+}
+
+# What serves a wish that would change these.
+SEAMS = {
+    "engine": "a setting, or an event of SQLAlchemy on `database.engine.sync_engine`",
+    "fastapi.py": "a handler that your application registers before `add_error_handlers`",
+    "models": "a mixin, a type or a base class of your own",
+    "repository": "a subclass of Repository",
+    "session": "a subclass of Database, an event of SQLAlchemy's sessions, or `on_commit`",
+    "settings.py": "an environment variable, or a subclass of DatabaseSettings",
+    "testing": "a fixture of the same name in conftest.py",
 }
 
 
@@ -68,6 +79,21 @@ def sources() -> dict[str, ast.Module]:
         f"{PACKAGE.name}/{file.relative_to(PACKAGE)}": ast.parse(file.read_bytes())
         for file in files
     }
+
+
+def test_the_layer_is_as_it_was_released(guards_accept: Collection[str]) -> None:
+    refuse(
+        (
+            (
+                f"db/{name}",
+                f"is {how}, so that an update of the template may conflict there: take"
+                f" {SEAMS.get(name.partition('/')[0], 'an argument, a subclass or a setting')}"
+                " instead, and have `copier recopy --overwrite` make the file as it was released",
+            )
+            for name, how in doctor.differences().items()
+        ),
+        guards_accept,
+    )
 
 
 def test_every_relationship_says_how_it_is_loaded(

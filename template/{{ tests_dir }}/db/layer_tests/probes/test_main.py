@@ -7,6 +7,7 @@ import sqlite3
 import sys
 from contextlib import closing
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -189,11 +190,15 @@ async def test_wait_ends_as_soon_as_the_database_answers(command: Command) -> No
     assert (await command("wait")).status == 0
 
 
-async def test_doctor_has_a_line_for_each_check(command: Command, tmp_path: Path) -> None:
+async def test_doctor_has_a_line_for_each_check(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "differences", dict)
     done = await command("doctor", processes=1, pool_size=1, max_overflow=0, pooler="none")
     assert (done.status, done.err) == (0, "")
     lines = [line.split(":")[0] for line in done.out.splitlines()]
-    packages, *others = lines
+    layer, packages, *others = lines
+    assert layer == "ok     layer"
     assert packages in ("ok     packages", "note   packages")
     assert others == [
         "ok     database",
@@ -236,6 +241,27 @@ async def test_doctor_counts_the_connections_that_all_processes_may_open(
         assert done.status == 1
         assert f"connections = 300000; the database allows only {limit}\n" in done.out
         assert "try: lower DATABASE_POOL_SIZE or " in done.out
+
+
+def test_doctor_finds_the_files_that_are_not_as_they_were_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "__file__", str(tmp_path / "doctor.py"))
+    names = ("same.py", "ends.py", "edited.py", "gone.py", "testing/left_out.py")
+    released = sha256(b"one\ntwo\n").hexdigest()
+    lines = [f"{released}  {name}\n" for name in names]
+    (tmp_path / "manifest.sha256").write_text("".join(lines))
+    for name, text in zip(names, (b"one\ntwo\n", b"one\r\ntwo\r\n", b"one\n"), strict=False):
+        (tmp_path / name).write_bytes(text)
+
+    assert doctor.differences() == {"edited.py": "changed", "gone.py": "missing"}
+
+    check = doctor.check_layer()
+    assert (check.name, check.status) == ("layer", "note")
+    assert check.message == "not as it was released: edited.py (changed), gone.py (missing)"
+    for name in ("edited.py", "gone.py"):
+        (tmp_path / name).write_bytes(b"one\ntwo\n")
+    assert doctor.check_layer().status == "ok"
 
 
 @pytest.mark.parametrize(
