@@ -63,16 +63,16 @@ async def test_a_connection_may_close_while_it_is_abandoned(fresh_database: db.D
     if fresh_database.engine.dialect.name != "sqlite":
         pytest.skip("only SQLite interrupts a connection that is abandoned")
     tasks = list[asyncio.Task[None]]()
-    event.listen(
-        fresh_database.engine.sync_engine,
-        "invalidate",
-        lambda _, record, __: tasks.append(record.info["abandoning"]),
-    )
+
+    def note(_: object, record: Any, __: object) -> None:
+        tasks.append(record.info["abandoning"])
+
+    event.listen(fresh_database.engine.sync_engine, "invalidate", note)
     async with fresh_database.engine.connect() as connection:
         raw: Any = (await connection.get_raw_connection()).driver_connection
         # Its thread closes it, and is slow to say so.
         work = (raw._execute(raw._conn.close), raw._execute(time.sleep, 0.2))
-        slow = asyncio.gather(*work)
+        slow: asyncio.Future[Any] = asyncio.gather(*work)
         await asyncio.sleep(0.01)
         await connection.invalidate()
         await slow
