@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Callable
 
 import handbook
@@ -56,6 +57,18 @@ def test_every_block_of_the_handbook_runs(
     assert f"{written} passed" in output, output
     project.run("ruff", "check", "--no-cache")
     project.run("ruff", "format", "--check", "--no-cache")
+
+
+def test_the_command_of_the_handbook_draws_the_models(render: Render) -> None:
+    project = render()
+    (command,) = re.findall(
+        r"^uv run --with (.* graph .*)$", handbook.page(project, "RECIPES.md"), re.M
+    )
+    package, program, *arguments = shlex.split(command)
+    assert package == program
+    drawn = project.run(program, *arguments)
+    assert drawn.startswith("erDiagram\n")
+    assert "users ||--o{ posts : author_id" in drawn
 
 
 @pytest.mark.parametrize("driver", FIRST_DRIVERS)
