@@ -120,6 +120,14 @@ def test_the_tables_of_fixtures_and_guards_are_those_of_the_code(
     assert [name for name, _ in rows(text, "test")] == guards
 
 
+def test_the_commands_of_the_handbook_are_those_of_the_layer(render: Render) -> None:
+    project = render(driver="asyncpg")
+    helped = project.run("python", "-m", "shop.db", "--help")
+    (commands,) = re.findall(r"\{([\w,]+)\}\s+\.\.\.", helped)
+    named = re.findall(r"^python -m shop\.db (\w+)", handbook.page(project, "README.md"), re.M)
+    assert sorted(named) == sorted(commands.split(","))
+
+
 def test_the_table_of_modules_is_that_of_the_layer(render: Render) -> None:
     project = render(driver="asyncpg", web="fastapi", extras=["replicas"])
     text = handbook.page(project, "README.md")
