@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from collections.abc import Awaitable
 from contextvars import Context
 from typing import Any
 
@@ -71,8 +72,11 @@ async def test_a_connection_may_close_while_it_is_abandoned(fresh_database: db.D
     async with fresh_database.engine.connect() as connection:
         raw: Any = (await connection.get_raw_connection()).driver_connection
         # Its thread closes it, and is slow to say so.
-        work = (raw._execute(raw._conn.close), raw._execute(time.sleep, 0.2))
-        slow: asyncio.Future[Any] = asyncio.gather(*work)
+        closing: list[Awaitable[None]] = [
+            raw._execute(raw._conn.close),
+            raw._execute(time.sleep, 0.2),
+        ]
+        slow = asyncio.gather(*closing)
         await asyncio.sleep(0.01)
         await connection.invalidate()
         await slow
