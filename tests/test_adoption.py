@@ -3,6 +3,7 @@
 import re
 import shutil
 import sqlite3
+import sys
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -240,6 +241,21 @@ def test_it() -> None:
     assert NAME == "theirs"
 """
 
+# The tests get the tables without migrations.
+CREATE = """
+import pytest_asyncio
+from shop import db
+from uuid import uuid4
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def database_template(database_server):
+    name = f"template_{uuid4().hex}"
+    async with testing.temporary_database(database_server, name=name) as settings:
+        async with db.Database(settings) as database, database.engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        yield name
+"""
+
 ACCEPT = """
 @pytest.fixture(scope="session")
 def guards_accept():
@@ -415,6 +431,214 @@ def test_a_project_with_a_db_and_alembic_elsewhere_takes_the_layer_into_a_packag
     assert "from shop.data import db\n" in project["tests/db/layer_tests/__init__.py"]
 
 
+@dataclass(frozen=True)
+class Legacy:
+    """A project in small, as it was before the layer came, and how its owners run its tests."""
+
+    files: dict[str, str]
+    package: str = "shop"
+    tests_dir: str = "tests"
+    #: The folder of the project below that of the repository.
+    root: str = "."
+    #: Its env.py, which is written anew.
+    env: str = ""
+    #: What a run of the guards says of its models.
+    says: str = "passed"
+
+
+FLAT = '[tool.pytest.ini_options]\npythonpath = ["."]\n'
+IT = "from {package}.models import {model}\n\n\ndef test_it():\n    assert {model}.__tablename__\n"
+
+BOT_MODELS = """
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, relationship
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+def columns(number):
+    return {
+        "__tablename__": f"table_{number}",
+        "id": sa.Column(sa.Integer, primary_key=True),
+        "before_id": sa.Column(sa.ForeignKey("table_0.id", name=f"fk_{number}"), index=True),
+        "before": relationship("Model0", remote_side="Model0.id"),
+    }
+
+
+for number in range(50):
+    globals()[f"Model{number}"] = type(f"Model{number}", (Base,), columns(number))
+"""
+
+ADVANCED = """
+from advanced_alchemy.base import UUIDAuditBase
+from advanced_alchemy.repository import SQLAlchemyAsyncRepository
+from sqlalchemy.orm import Mapped
+
+Base = UUIDAuditBase
+
+
+class Author(UUIDAuditBase):
+    __tablename__ = "authors"
+    name: Mapped[str]
+
+
+class AuthorRepository(SQLAlchemyAsyncRepository[Author]):
+    model_type = Author
+"""
+
+ADVANCED_TEST = """
+import asyncio
+
+from shop.models import Author, AuthorRepository
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+
+def test_it():
+    async def work():
+        engine = create_async_engine("sqlite+aiosqlite://")
+        async with engine.begin() as connection:
+            await connection.run_sync(Author.metadata.create_all)
+        async with AsyncSession(engine) as session:
+            await AuthorRepository(session=session).add(Author(name="Ada"))
+            assert await AuthorRepository(session=session).count() == 1
+        await engine.dispose()
+
+    asyncio.run(work())
+"""
+
+SQLMODEL = """
+from sqlmodel import Field, SQLModel
+
+Base = SQLModel
+
+
+class Hero(SQLModel, table=True):
+    __tablename__ = "heroes"
+    id: int | None = Field(default=None, primary_key=True)
+    name: str
+"""
+
+LEGACY = {
+    "a bot with 50 relationships and a nested Alembic": Legacy(
+        {
+            "bot/__init__.py": "",
+            "bot/models.py": BOT_MODELS,
+            "bot/database/alembic.ini": ALEMBIC.replace("here)s/src", "here)s/../.."),
+            "bot/database/alembic/env.py": "raise NotImplementedError('theirs')\n",
+            "bot/database/alembic/script.py.mako": MAKO,
+            "bot/database/alembic/versions/README": "",
+            "tests/test_it.py": IT.format(package="bot", model="Model1"),
+            "pyproject.toml": FLAT,
+        },
+        package="bot",
+        env="bot/database/alembic/env.py",
+        says="Each of these 50 is loaded by a query that nobody wrote",
+    ),
+    "an app with its tests inside": Legacy(
+        {
+            "app/__init__.py": "",
+            "app/models.py": SQLMODEL,
+            "app/tests/__init__.py": "",
+            "app/tests/test_it.py": IT.format(package="app", model="Hero"),
+            "pyproject.toml": '[tool.pytest.ini_options]\ntestpaths = ["app"]\n',
+        },
+        package="app",
+        tests_dir="app/tests",
+    ),
+    "src.app": Legacy(
+        {
+            "src/__init__.py": "",
+            "src/app/__init__.py": "",
+            "src/app/models.py": ADVANCED,
+            "tests/test_it.py": IT.format(package="src.app", model="Author"),
+            "pyproject.toml": FLAT,
+        },
+        package="src.app",
+    ),
+    "a top-level db": Legacy(
+        {
+            "db/__init__.py": "",
+            "db/models.py": "NAME = 'theirs'\n",
+            "shop/__init__.py": "",
+            "shop/models.py": SQLMODEL,
+            "tests/test_it.py": TOP_LEVEL_DB,
+            "pyproject.toml": FLAT,
+        },
+    ),
+    "advanced-alchemy": Legacy(
+        {
+            "src/shop/__init__.py": "",
+            "src/shop/models.py": ADVANCED,
+            "tests/__init__.py": "",
+            "tests/test_it.py": ADVANCED_TEST,
+            "pyproject.toml": FLAT.replace('"."', '"src"'),
+        },
+    ),
+    "SQLModel": Legacy(
+        {
+            "src/shop/__init__.py": "",
+            "src/shop/models.py": SQLMODEL,
+            "tests/test_it.py": IT.format(package="shop", model="Hero"),
+            "pyproject.toml": FLAT.replace('"."', '"src"'),
+        },
+    ),
+    "one of the projects of a repository": Legacy(
+        {
+            "pytest.ini": "[pytest]\npythonpath = backend\n",
+            "backend/shop/__init__.py": "",
+            "backend/shop/models.py": SQLMODEL,
+            "backend/tests/unit/test_it.py": IT.format(package="shop", model="Hero"),
+            "backend/tests/test_more.py": IT.format(package="shop", model="Hero"),
+            "other/tests/test_other.py": "def test_other(): pass\n",
+        },
+        root="backend",
+    ),
+}
+
+
+@pytest.mark.parametrize("legacy", LEGACY.values(), ids=LEGACY)
+def test_the_tests_of_a_project_pass_before_and_after(
+    template: Template, tmp_path: Path, legacy: Legacy
+) -> None:
+    _write(tmp_path, legacy.files)
+    before = Project(tmp_path, template.ask(scope="layer"))
+    theirs = _passed(before)
+    assert theirs
+
+    project_root = tmp_path / legacy.root
+    answers = {"scope": "layer", "package": legacy.package}
+    told = template.tell(project_root, **answers)
+    project = template.render(project_root, **answers)
+    assert project.answers["tests_dir"] == legacy.tests_dir
+    ours = f"{legacy.tests_dir}/db"
+    # The made conftest.py, and then what the message says to put there.
+    conftest = f"{legacy.tests_dir}/conftest.py"
+    if legacy.env:
+        assert {"alembic.ini", "migrations/env.py"}.isdisjoint(project.tree)
+        env = _told(told, "Alembic's env.py").replace(", settings=DatabaseSettings(url=...)", "")
+        project[legacy.env] = env
+        project[conftest] = _told(told, conftest)
+    after = Project(tmp_path, project.answers)
+    for text in (project[conftest], _told(told, conftest)):
+        project[conftest] = text
+        passed = _passed(after, TEST_GUARDS="accept")
+        assert theirs <= passed
+        assert any("/db/layer_tests/" in test for test in passed)
+    project.run("pytest", "-q", ours, PYTHONPATH="")
+    del project[f"{legacy.tests_dir}/guards_accept.toml"]
+    guards = ("pytest", "-q", f"{ours}/layer_tests/test_guards.py")
+    said = (project.run if legacy.says == "passed" else project.fail)(*guards, PYTHONPATH="")
+    assert legacy.says in said
+
+
+def _passed(project: Project, **settings: str) -> set[str]:
+    """The tests that pass in a run of all, in which none fails."""
+    said = project.run("pytest", "-q", "-rp", "-p", "no:randomly", PYTHONPATH="", **settings)
+    return set(re.findall(r"^PASSED (\S+)", said, re.M))
+
+
 @pytest.mark.parametrize("mode", ["prepend", "append", "importlib"])
 def test_a_top_level_package_db_keeps_its_name(
     template: Template, tmp_path: Path, mode: str
@@ -455,6 +679,29 @@ def test_the_layer_can_be_taken_without_tests_and_get_them_later(
     assert "tests/db/layer_tests/test_guards.py" in project.tree
     assert "shop/db/testing/fixtures.py" in project.tree
     project.run("pytest", "-q")
+
+
+@pytest.mark.more
+@pytest.mark.parametrize(("pytest_", "asyncio_"), [("8.2.2", "0.24.0"), ("8.4.2", "1.2.0")])
+def test_the_tests_run_on_the_oldest_pytest_that_the_copy_names(
+    template: Template, tmp_path: Path, pytest_: str, asyncio_: str
+) -> None:
+    base = MODELS.format(base=OUR_BASE, index=", index=True")
+    _write(tmp_path, {"src/shop/__init__.py": "", "src/shop/models.py": base})
+    told = template.tell(tmp_path, scope="layer", package="shop")
+    project = template.render(tmp_path, scope="layer", package="shop")
+    assert '"pytest>=8.2"' in told
+    assert '"pytest-asyncio>=0.24"' in told
+    project["tests/conftest.py"] = _told(told, "tests/conftest.py") + CREATE
+    project["tests/test_shop.py"] = TEST.replace("async def", "@pytest.mark.asyncio\nasync def")
+    project["tests/test_shop.py"] = "import pytest\n" + project["tests/test_shop.py"]
+    packages = [f"pytest=={pytest_}", f"pytest-asyncio=={asyncio_}"]
+    packages += [x for x in re.findall(r'"([a-z][\w\[\]-]+>=[^"]+)"', told) if "pytest" not in x]
+    project.run("uv", "venv", "--quiet", "--python", sys.executable, ".venv")
+    python = str(project.root / ".venv/bin/python")
+    project.run("uv", "pip", "install", "--quiet", "--python", python, *packages)
+    said = project.run(python, "-m", "pytest", "-q")
+    assert re.search(r"^\d\d passed", said, re.M), said
 
 
 def _adopt(releases: Template, root: Path, kind: Kind) -> Project:

@@ -13,6 +13,7 @@ from collections.abc import (
 )
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, nullcontext, suppress
 from functools import cache
+from pathlib import Path
 from typing import Any, Protocol, Self
 from uuid import uuid4
 
@@ -106,8 +107,17 @@ async def database_template(
 
 @pytest.fixture(scope="session")
 def database_alembic(pytestconfig: pytest.Config) -> Config:
-    """Return Alembic's configuration. Override this if it is not in alembic.ini in the root."""
-    return Config(pytestconfig.rootpath / "alembic.ini")
+    """Return Alembic's configuration. Override this if alembic.ini is in no folder above."""
+    # pytest's root is another folder where one run has the tests of several projects.
+    folders = [*Path(__file__).parents, pytestconfig.rootpath]
+    folder = next((x for x in folders if (x / "alembic.ini").exists()), pytestconfig.rootpath)
+    config = Config(folder / "alembic.ini")
+    if config.file_config.has_section("alembic"):
+        # It may be relative to the folder that Alembic is run in. `package:folder` is not.
+        location = config.get_main_option("script_location") or ""
+        if ":" not in location:
+            config.set_main_option("script_location", str(folder / location).replace("%", "%%"))
+    return config
 
 
 @pytest.fixture(scope="session")
