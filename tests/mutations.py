@@ -50,6 +50,50 @@ MUTATIONS = [
             ("        if not file.exists():", "        if file.exists():"),
         )
     ),
+    # What makes queries slow.
+    *(
+        Mutation(
+            f"src/shop/db/{file}",
+            old,
+            new,
+            f"tests/db/layer_tests/probes/test_main.py::test_analyze_says_{test}",
+            driver,
+        )
+        for file, old, new, test, driver in (
+            *(
+                ("engine/dialect.py", old, new, "what_makes_queries_slow", "asyncpg")
+                for old, new in (
+                    ("idx_scan = 0 AND", "idx_scan = 1 AND"),
+                    ("NOT indisunique AND", "true AND"),
+                    ("HAVING count(*) > 1", "HAVING count(*) > 2"),
+                    ("coalesce(pg_get_expr(indpred, indrelid), '')", "''"),
+                    ("seq_scan > 100 AND", "seq_scan > 1000 AND"),
+                    ("current_database() ORDER BY total", "'other' ORDER BY total"),
+                )
+            ),
+            (
+                "analysis.py",
+                "{*columns} == {*x[: len(columns)]}",
+                "{*columns} == {*x}",
+                "what_makes_queries_slow",
+                "aiosqlite",
+            ),
+            (
+                "analysis.py",
+                "with suppress(DBAPIError):",
+                "with suppress():",
+                "that_nothing_was_found",
+                "psycopg",
+            ),
+            (
+                "analysis.py",
+                'if check.status == "failed":',
+                "if False:",
+                "that_nothing_was_found",
+                "aiosqlite",
+            ),
+        )
+    ),
     # Errors of connecting.
     Mutation(
         "src/shop/db/engine/engine.py",

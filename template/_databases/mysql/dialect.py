@@ -90,6 +90,8 @@ LOCK_HOLDERS = """
     JOIN information_schema.processlist ON id = trx_mysql_thread_id
     WHERE db = database() AND id <> connection_id() ORDER BY trx_started LIMIT 3
 """
+# PostgreSQL alone has statistics that `analyze` reads.
+ANALYSES: dict[str, str] = {}
 
 
 def locate(url: sa.URL) -> str:

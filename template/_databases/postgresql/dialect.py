@@ -92,6 +92,41 @@ _INVALID_INDEXES = sa.text("""
     SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid
     AND indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index)
 """)
+# What makes queries slow, by a name: statements for a message and an advice in each row.
+ANALYSES = {
+    "unused index": """
+        SELECT format('%s of %s (%s) was never read', indexrelid::regclass, relid::regclass,
+            pg_size_pretty(pg_relation_size(indexrelid))),
+            'drop it in a migration, unless a replica or a rare report needs it'
+        FROM pg_stat_user_indexes JOIN pg_index USING (indexrelid)
+        WHERE idx_scan = 0 AND NOT indisunique AND pg_relation_size(indexrelid) > 100000
+    """,
+    "duplicate index": """
+        SELECT format('%s of %s are alike', string_agg(indexrelid::regclass::text, ', '
+            ORDER BY indexrelid), indrelid::regclass), 'drop all but one of them in a migration'
+        FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+        WHERE relnamespace <> 'pg_catalog'::regnamespace
+        GROUP BY indrelid, indkey::text, indclass::text, indcollation::text, indoption::text,
+            relam, coalesce(pg_get_expr(indexprs, indrelid), ''),
+            coalesce(pg_get_expr(indpred, indrelid), '')
+        HAVING count(*) > 1
+    """,
+    "table scan": """
+        SELECT format('%s (%s rows) was read as a whole %s times, and by an index %s times',
+            relid::regclass, n_live_tup, seq_scan, coalesce(idx_scan, 0)),
+            'find the statement by EXPLAIN, and add an index of the columns in its WHERE'
+        FROM pg_stat_user_tables
+        WHERE n_live_tup > 10000 AND seq_scan > 100 AND seq_scan > coalesce(idx_scan, 0)
+        ORDER BY seq_tup_read DESC LIMIT 5
+    """,
+    "slow statement": """
+        SELECT format('%s s in all, %s calls: %s', round(total_exec_time / 1000), calls,
+            left(regexp_replace(query, '\\s+', ' ', 'g'), 200)),
+            'look at it by EXPLAIN (ANALYZE, BUFFERS), or call it less often'
+        FROM pg_stat_statements JOIN pg_database ON pg_database.oid = dbid
+        WHERE datname = current_database() ORDER BY total_exec_time DESC LIMIT 5
+    """,
+}
 
 
 def locate(url: sa.URL) -> str:

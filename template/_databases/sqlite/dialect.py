@@ -105,6 +105,8 @@ ADVICE = {
     for beginning, advice in _ADVICE.items()
     if name.startswith(beginning)
 }
+# PostgreSQL alone has statistics that `analyze` reads.
+ANALYSES: dict[str, str] = {}
 
 
 def locate(url: sa.URL) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from pydantic import ValidationError
 from sqlalchemy.exc import ArgumentError
 
+from .analysis import analyze
 from .doctor import Check, check_database, examine
 from .engine import dialect
 from .errors import DataLayerError
@@ -42,7 +43,12 @@ async def wait(settings: DatabaseSettings, deadline: float) -> list[Check]:
         await asyncio.sleep(min(0.5, left))
 
 
-COMMANDS: dict[str, Command] = {"doctor": examine, "ping": ping, "wait": wait}
+COMMANDS: dict[str, Command] = {
+    "analyze": analyze,
+    "doctor": examine,
+    "ping": ping,
+    "wait": wait,
+}
 
 
 def main() -> int:

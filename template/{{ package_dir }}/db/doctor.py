@@ -56,7 +56,7 @@ async def examine(settings: DatabaseSettings, deadline: float) -> list[Check]:
         return [*checks, *(Check(name, "note", unknown) for name in ("migrations", "connections"))]
     # The same file as for Alembic's own command.
     config = Config(os.environ.get("ALEMBIC_CONFIG", "alembic.ini"))
-    async with _connect(settings, deadline) as connection:
+    async with connect(settings, deadline) as connection:
         checks.append(await check_migrations(connection, config))
         checks.append(await check_connections(connection, settings))
     return checks
@@ -68,7 +68,7 @@ async def check_database(settings: DatabaseSettings, deadline: float) -> Check:
     if missing := dialect.missing(settings.url):
         return Check("database", "failed", f"{place}: {missing}")
     try:
-        async with _connect(settings, deadline) as connection:
+        async with connect(settings, deadline) as connection:
             only_reads = await connection.scalar(sa.select(dialect.only_reads(settings.url)))
     except (DataLayerError, TimeoutError) as error:
         message = str(error) or f"no answer within {deadline:.1f} s"
@@ -177,7 +177,8 @@ def check_packages() -> Check:
 
 
 @asynccontextmanager
-async def _connect(settings: DatabaseSettings, deadline: float) -> AsyncGenerator[AsyncConnection]:
+async def connect(settings: DatabaseSettings, deadline: float) -> AsyncGenerator[AsyncConnection]:
+    """Connect in autocommit, for a check that ends within `deadline` seconds."""
     # SQLite waits for a lock in a thread, which no timeout of asyncio ends.
     limits = {"lock_timeout": min(settings.lock_timeout, deadline)}
     async with (

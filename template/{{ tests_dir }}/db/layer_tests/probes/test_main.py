@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import json
+import re
 import sqlite3
 import sys
 from contextlib import closing
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from . import db, dialect, doctor
+from . import db, dialect, doctor, testing
 from .proxy import proxy
 
 module = importlib.import_module(f"{db.__name__}.__main__")
@@ -188,6 +189,79 @@ async def test_wait_gives_up_at_its_deadline_and_says_why_it_waits(
 
 async def test_wait_ends_as_soon_as_the_database_answers(command: Command) -> None:
     assert (await command("wait")).status == 0
+
+
+SLOW = """
+    CREATE TABLE probe_slow (id BIGINT PRIMARY KEY, name VARCHAR(20), other BIGINT, part_id BIGINT,
+    CONSTRAINT fk_slow FOREIGN KEY (other) REFERENCES probe_slow (id),
+    CONSTRAINT fk_part FOREIGN KEY (part_id) REFERENCES probe_slow (id), UNIQUE (part_id, name))
+"""
+STATISTICS = (
+    "CREATE INDEX ix_slow_name ON probe_slow (name)",
+    "CREATE INDEX ix_slow_names ON probe_slow (name)",
+    "CREATE INDEX ix_slow_few ON probe_slow (name) WHERE id < 0",
+    "INSERT INTO probe_slow SELECT x, 'name ' || x FROM generate_series(1, 20000) AS x",
+    # As the extension has it.
+    "CREATE VIEW pg_stat_statements AS SELECT oid AS dbid, 'SELECT  9' AS query, 7 AS calls,"
+    " 8000.0::float8 AS total_exec_time FROM pg_database",
+    *["SELECT count(*) FROM probe_slow"] * 101,
+)
+
+
+async def test_analyze_says_what_makes_queries_slow(
+    command: Command, fresh_database: db.Database
+) -> None:
+    database = fresh_database.settings.url.get_backend_name()
+    options = fresh_database.engine.execution_options(**dialect.AUTOCOMMIT)
+    async with options.connect() as connection:
+        for statement in (SLOW, *(STATISTICS if database == "postgresql" else ())):
+            await connection.exec_driver_sql(statement)
+    key = (
+        "foreign key: no index of probe_slow begins with other: all of the table is read when a row"
+    )
+    notes = {
+        "sqlite": [f"{key} of probe_slow is deleted"],
+        # It makes the indexes itself.
+        "mysql": list[str](),
+        "postgresql": [
+            "duplicate index: ix_slow_name, ix_slow_names of probe_slow are alike",
+            f"{key} of probe_slow is deleted",
+            "slow statement: 8 s in all, 7 calls: SELECT 9",
+            "table scan: probe_slow (20000 rows) was read as a whole N times",
+            "unused index: ix_slow_name of probe_slow (N kB) was never read",
+            "unused index: ix_slow_names of probe_slow (N kB) was never read",
+        ],
+    }[database]
+
+    async def find() -> list[str]:
+        done = await command("analyze", "--json")
+        said = json.loads(done.out)
+        assert (done.status, said["ok"]) == (0, True)
+        lines = [f"{x['name']}: {x['message']}" for x in said["checks"]]
+        return [re.sub(r"\d+( times| kB)", r"N\1", x).partition(", and by")[0] for x in lines]
+
+    # PostgreSQL counts a second later, or when a connection ends.
+    async with asyncio.timeout(10):
+        found = await find()
+        while not {*notes} <= {*found}:
+            found = await find()
+    assert sorted(x for x in found if "slow" in x) == notes
+    assert ("\n       try: add index=True" in (await command("analyze")).out) == bool(notes)
+
+
+async def test_analyze_says_that_nothing_was_found(
+    command: Command, database_server: sa.URL, tmp_path: Path
+) -> None:
+    async with testing.temporary_database(database_server) as settings:
+        async with db.Database(settings) as database, database.engine.begin():
+            pass  # SQLite makes the file.
+        url = settings.url.render_as_string(hide_password=False)
+        done = await command("analyze", url=url)
+        assert (done.status, done.out) == (0, "ok     analysis: nothing was found\n")
+        missing = settings.url.set(database=f"{tmp_path}/nothing/nothing")
+        done = await command("analyze", url=missing.render_as_string(hide_password=False))
+    assert done.status == 1 and done.out.startswith("failed database: ")
+    assert "nothing/nothing" in done.out and not (tmp_path / "nothing").exists()
 
 
 async def test_doctor_has_a_line_for_each_check(
