@@ -45,6 +45,7 @@ OURS = [
     "src/shop/db/RECIPES.md",
     "src/shop/db/__init__.py",
     "src/shop/db/__main__.py",
+    "src/shop/db/analysis.py",
     "src/shop/db/database.py",
     "src/shop/db/doctor.py",
     "src/shop/db/engine/__init__.py",
