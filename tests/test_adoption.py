@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from copier import run_copy
-from harness import ANSWERS, SNAPSHOT, Project, Template, git, is_ours
+from harness import ANSWERS, REPOSITORY, SNAPSHOT, Project, Template, git, is_ours
 
 NEXT = "v9999.1.0"
 
@@ -679,6 +679,111 @@ def test_the_layer_can_be_taken_without_tests_and_get_them_later(
     assert "tests/db/layer_tests/test_guards.py" in project.tree
     assert "shop/db/testing/fixtures.py" in project.tree
     project.run("pytest", "-q")
+
+
+# A project as the page on adoption takes it.
+PAGE = {
+    "shop/__init__.py": "",
+    "shop/settings.py": """
+class Settings:
+    DB_URI = "postgresql+asyncpg://postgres@localhost/nowhere"
+
+
+settings = Settings()
+""",
+    "shop/models.py": MODELS.format(base=THEIR_BASE, index=""),
+    "shop/app.py": """
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import sqlalchemy as sa
+from fastapi import Depends, FastAPI
+from shop.models import Customer, Order
+from shop.settings import settings
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
+app = FastAPI()
+make_session = async_sessionmaker(create_async_engine(settings.DB_URI))
+
+
+async def get_session():
+    async with make_session() as session:
+        yield session
+
+
+@app.post("/customers")
+async def create_customer(session=Depends(get_session)):
+    session.add(customer := Customer())
+    await session.commit()
+    await session.refresh(customer)
+    return customer.id
+
+
+@app.get("/orders/count")
+async def count_orders(session=Depends(get_session)):
+    return await session.scalar(sa.select(sa.func.count()).select_from(Order))
+""",
+    "deploy/alembic.ini": "[alembic]\nscript_location = migrations\n"
+    "sqlalchemy.url = postgresql+asyncpg://postgres@localhost/nowhere\n",
+    "deploy/migrations/env.py": "raise NotImplementedError('theirs')\n",
+    "deploy/migrations/script.py.mako": MAKO,
+    "deploy/migrations/versions/5d3c1b2a9f0e.py": """
+from alembic import op
+
+revision = "5d3c1b2a9f0e"
+down_revision = None
+
+
+def upgrade() -> None:
+    op.execute("CREATE TABLE warehouse.stock (id INTEGER)")
+    op.execute("CREATE TABLE customers (id SERIAL PRIMARY KEY)")
+    op.execute(
+        "CREATE TABLE orders (id SERIAL PRIMARY KEY,"
+        " customer_id INTEGER NOT NULL REFERENCES customers (id))"
+    )
+""",
+    "tests/conftest.py": "",
+    "pyproject.toml": FLAT,
+}
+
+
+@pytest.mark.server
+def test_every_block_of_the_page_on_adoption_runs(template: Template, tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "adopting.md").read_text("utf-8")
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", page, re.M | re.S)
+    copy = next(block for _, block in blocks if "copier copy" in block)
+    _write(tmp_path, PAGE)
+    project = template.render(tmp_path, **dict(re.findall(r"-d (\w+)=(\w+)", copy)))
+    assert project.answers["package_dir"] == "shop"
+    assert project["tests/conftest.py"] == ""
+    ways: list[str] = []
+    for kind, block in blocks:
+        file = block.partition("\n")[0].removeprefix("# ")
+        if "TEST_GUARDS" in block:
+            project.run("pytest", "-q", "tests/db", PYTHONPATH="", TEST_GUARDS="accept")
+            assert "shop/app.py" in project["tests/guards_accept.toml"]
+        elif "uv run pytest" in block:
+            # What fails are guards.
+            said = project.fail("pytest", "-q", "tests/db", PYTHONPATH="")
+            failed = re.findall(r"^FAILED tests/db/layer_tests/(\w+)", said, re.M)
+            assert {*failed} <= {"test_guards", "test_revisions"}, said
+        elif file.endswith("env.py"):
+            ways.append(block)
+            project[file] = block
+        elif kind == "python":
+            old = project[file] if file in project.tree else ""
+            project[file] = f"{old}\n{block}"
+        else:
+            assert "uvx copier" in block
+    # Both ways to write env.py.
+    assert len(ways) == 2
+    for way in ways:
+        project["deploy/migrations/env.py"] = way
+        project.run("pytest", "-q", PYTHONPATH="")
+    project.run("python", "-c", "import shop.dependencies")
+    _commit(project)
+    project.update()
+    assert project.conflicts == []
 
 
 @pytest.mark.more

@@ -1,6 +1,5 @@
 """The documents say what is true: their tables, commands and links are those of the code."""
 
-import ast
 import re
 import subprocess
 import sys
@@ -108,33 +107,23 @@ def test_the_answers_that_the_workflow_of_a_service_needs_are_pinned(template: T
     assert [action for action in actions if not re.search(r"@[0-9a-f]{40}$", action)] == []
 
 
-def test_the_page_on_adoption_names_what_there_is(template: Template) -> None:
+def test_the_page_on_adoption_says_what_the_message_says(template: Template) -> None:
     page = (REPOSITORY / "docs" / "adopting.md").read_text("utf-8")
     layer = template.render(scope="layer", driver="asyncpg", web="fastapi", package_dir="shop")
-    # Its Python is Python, and what it takes from the layer can be had there.
-    blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
-    assert len(blocks) == 6
-    for block in blocks:
-        compile(block, "adopting.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    names = {
-        name
-        for line in re.findall(r"from shop\.db import (.*)", page)
-        for name in line.replace(",", "").split()
-    }
-    imports = f"from shop.db import {', '.join(sorted(names | {'Base', 'Database'}))}"
-    imports += "\nfrom shop.db.fastapi import DbSession, add_error_handlers, lifespan"
-    imports += "\nfrom shop.db.models import SoftDeletable, Timestamped, Versioned"
-    fixtures = re.findall(r"^def (\w+)\(\):  #", page, re.M)
-    assert len(fixtures) == 5
-    imports += f"\nfrom shop.db.testing import {', '.join([*fixtures, 'fresh_database'])}"
-    layer.run("python", "-c", imports)
-    for path in re.findall(r"`(tests/db/layer_tests/\w+\.py)`", page):
-        assert path in layer.tree
-    # Its answers are accepted, and its questions asked.
-    given = dict(re.findall(r"-d (\w+)=([\w./]+)", page))
-    template.ask(**given)
+    layer.run("python", "-c", "from shop.db.fastapi import add_error_handlers, PROBLEMS, Problem")
+    layer.run("python", "-c", "from shop.db.models import SoftDeletable, Timestamped, Versioned")
+    for file in re.findall(r"`(test_\w+\.py)`", page):
+        assert f"tests/db/layer_tests/{file}" in layer.tree
+    # Its answers are accepted.
+    for line in page.splitlines():
+        if given := dict(re.findall(r"-d (\w+)=([\w./]+)", line)):
+            template.ask(**{"scope": "layer", **given})
     # The message says the same lines.
     said = template.tell(layer.root / "new", scope="layer", package="shop", package_dir="shop")
-    for line in ("from shop.db import DatabaseSettings, migrate", "settings=DatabaseSettings(url="):
+    for line in (
+        "from shop.db import DatabaseSettings, migrate",
+        "settings=DatabaseSettings(url=",
+        "pytest_configure = testing.pytest_configure",
+    ):
         assert line in page
         assert line in said
