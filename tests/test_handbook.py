@@ -53,8 +53,10 @@ def test_every_block_of_the_handbook_runs(
     handbook.lay(project)
     output = project.run("pytest", "-q", "-rs", "-p", "no:cacheprovider", handbook.FOLDER)
     written = sum(len(names) for names in handbook.tests(project).values())
-    record_property("tests", written)
-    assert f"{written} passed" in output, output
+    # A server that is named by its URL may lack the extension.
+    left_out = output.count("this server has no pgvector")
+    record_property("tests", written - left_out)
+    assert f"{written - left_out} passed" in output, output
     project.run("ruff", "check", "--no-cache")
     project.run("ruff", "format", "--check", "--no-cache")
 
@@ -152,6 +154,8 @@ def test_every_link_of_the_handbook_leads_to_a_section(render: Render, driver: s
         for target, section in links:
             assert target in {"", *pages}
             assert section in {"", *sections[target or name]}
+    listed = re.findall(r"^\| \[(.*?)\]", pages["RECIPES.md"], re.MULTILINE)
+    assert listed == re.findall(r"^## (.*)$", pages["RECIPES.md"], re.MULTILINE)
 
 
 _SECTION = re.compile(r"^##+ (.+)$", re.MULTILINE)
