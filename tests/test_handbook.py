@@ -142,9 +142,19 @@ def test_the_table_of_modules_is_that_of_the_layer(render: Render) -> None:
     }
 
 
-@pytest.mark.parametrize("driver", FIRST_DRIVERS)
-def test_every_link_of_the_handbook_leads_to_a_section(render: Render, driver: str) -> None:
-    project = render(driver=driver, web="none" if driver == "aiosqlite" else "fastapi")
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"driver": "aiosqlite", "web": "none"},
+        {"driver": "asyncpg", "web": "fastapi"},
+        {"driver": "asyncmy", "scope": "layer", "tests_dir": "none"},
+    ],
+    ids=lambda answers: "-".join(answers.values()),
+)
+def test_every_link_of_the_handbook_leads_to_a_section(
+    render: Render, answers: dict[str, str]
+) -> None:
+    project = render(**answers)
     pages = {name: handbook.page(project, name) for name in (*handbook.PAGES, "MIGRATIONS.md")}
     sections = {name: {*map(_anchor, _SECTION.findall(text))} for name, text in pages.items()}
     for name, text in pages.items():
