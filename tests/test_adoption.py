@@ -442,6 +442,8 @@ class Legacy:
     root: str = "."
     #: Its env.py, which is written anew.
     env: str = ""
+    #: Whether a run of its tests finds those of the layer.
+    runs_ours: bool = True
     #: What a run of the guards says of its models.
     says: str = "passed"
 
@@ -520,6 +522,19 @@ class Hero(SQLModel, table=True):
     name: str
 """
 
+NOTHING = """
+revision = "1"
+down_revision = None
+
+
+def upgrade() -> None:
+    \"\"\"Nothing was there before.\"\"\"
+
+
+def downgrade() -> None:
+    \"\"\"Nothing was there before.\"\"\"
+"""
+
 LEGACY = {
     "a bot with 50 relationships and a nested Alembic": Legacy(
         {
@@ -546,6 +561,18 @@ LEGACY = {
         },
         package="app",
         tests_dir="app/tests",
+    ),
+    # pytest finds them by testpaths alone, and not the package from another folder.
+    "an app with its tests beside its modules": Legacy(
+        {
+            "app/__init__.py": "",
+            "app/models.py": SQLMODEL,
+            "app/test_it.py": IT.format(package="app", model="Hero"),
+            "pyproject.toml": '[tool.pytest.ini_options]\ntestpaths = ["app"]\n',
+        },
+        package="app",
+        tests_dir="tests",
+        runs_ours=False,
     ),
     "src.app": Legacy(
         {
@@ -589,11 +616,16 @@ LEGACY = {
             "pytest.ini": "[pytest]\npythonpath = backend\n",
             "backend/shop/__init__.py": "",
             "backend/shop/models.py": SQLMODEL,
+            "backend/alembic.ini": "[alembic]\nscript_location = migrations\n",
+            "backend/migrations/env.py": "raise NotImplementedError('theirs')\n",
+            "backend/migrations/script.py.mako": MAKO,
+            "backend/migrations/versions/1.py": NOTHING,
             "backend/tests/unit/test_it.py": IT.format(package="shop", model="Hero"),
             "backend/tests/test_more.py": IT.format(package="shop", model="Hero"),
             "other/tests/test_other.py": "def test_other(): pass\n",
         },
         root="backend",
+        env="migrations/env.py",
     ),
 }
 
@@ -616,7 +648,7 @@ def test_the_tests_of_a_project_pass_before_and_after(
     # The made conftest.py, and then what the message says to put there.
     conftest = f"{legacy.tests_dir}/conftest.py"
     if legacy.env:
-        assert {"alembic.ini", "migrations/env.py"}.isdisjoint(project.tree)
+        assert project.answers["made"] == [conftest]
         env = _told(told, "Alembic's env.py").replace(", settings=DatabaseSettings(url=...)", "")
         project[legacy.env] = env
         project[conftest] = _told(told, conftest)
@@ -625,9 +657,10 @@ def test_the_tests_of_a_project_pass_before_and_after(
         project[conftest] = text
         passed = _passed(after, TEST_GUARDS="accept")
         assert theirs <= passed
-        assert any("/db/layer_tests/" in test for test in passed)
+        assert legacy.runs_ours == any("/db/layer_tests/" in test for test in passed)
+    project.run("pytest", "-q", ours, PYTHONPATH="", TEST_GUARDS="accept")
     project.run("pytest", "-q", ours, PYTHONPATH="")
-    del project[f"{legacy.tests_dir}/guards_accept.toml"]
+    (project.root / f"{legacy.tests_dir}/guards_accept.toml").unlink()
     guards = ("pytest", "-q", f"{ours}/layer_tests/test_guards.py")
     said = (project.run if legacy.says == "passed" else project.fail)(*guards, PYTHONPATH="")
     assert legacy.says in said
