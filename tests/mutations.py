@@ -446,6 +446,19 @@ MUTATIONS = [
         "tests/db/layer_tests/test_guards.py::test_no_engine_is_made_at_import",
     ),
     Mutation(
+        "src/shop/models.py",
+        'relationship(back_populates="profile", lazy="raise")',
+        'relationship(back_populates="profile", lazy="noload")',
+        "tests/db/layer_tests/test_guards.py::test_every_relationship_says_how_it_is_loaded",
+    ),
+    Mutation(
+        "src/shop/repositories.py",
+        "\n\nclass UserRepository(",
+        "from sqlalchemy import create_engine as make\n\ndef engine():\n    return make('sqlite://')\n\n"
+        "kept = engine()\n\n\nclass UserRepository(",
+        "tests/db/layer_tests/test_guards.py::test_no_engine_is_made_at_import",
+    ),
+    Mutation(
         "src/shop/repositories.py",
         "        return await self.find_one_or_none(User.email == email)\n",
         "        await self.session.commit()\n        return None\n",
