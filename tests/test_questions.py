@@ -6,6 +6,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -518,6 +519,30 @@ def test_a_folder_of_tests_that_is_no_plain_path_is_refused(ask: Ask, tests_dir:
 def test_a_folder_of_tests_for_a_service_is_refused_since_it_would_be_forgotten(ask: Ask) -> None:
     with pytest.raises(ValueError, match="tests_dir is for scope=layer"):
         ask(tests_dir="test")
+
+
+@pytest.mark.parametrize(
+    ("installed", "is_old"),
+    [
+        ("pytest-7.4.4", True),
+        ("pytest-8.1.2", True),
+        ("pytest-8.2.0", False),
+        ("pytest-10.0.0", False),
+        ("pytest_asyncio-0.9.0", True),
+        ("pytest_asyncio-0.23.8", True),
+        ("pytest_asyncio-0.24.0", False),
+        ("pytest_asyncio-1.0.0", False),
+    ],
+)
+def test_packages_that_are_too_old_for_the_tests_are_named_before_anything_is_written(
+    ask: Ask, tmp_path: Path, installed: str, is_old: bool
+) -> None:
+    _write(tmp_path / f".venv/lib/python3.12/site-packages/{installed}.dist-info/METADATA")
+    name = installed.replace("_", "-")
+    refusal = pytest.raises(ValueError, match=rf"\.venv has {name}: install newer ones first")
+    with refusal if is_old else nullcontext():
+        ask(tmp_path, scope="layer")
+    ask(tmp_path, scope="layer", tests_dir="none")
 
 
 @pytest.mark.parametrize(
