@@ -46,6 +46,7 @@ MUTATIONS = [
         )
         for old, new in (
             ('.replace(b"\\r\\n", b"\\n")', ""),
+            ('.replace(b"/" + package, b"/")', ""),
             (" if file.parent.exists() else {}", ""),
             ("        if not file.exists():", "        if file.exists():"),
         )

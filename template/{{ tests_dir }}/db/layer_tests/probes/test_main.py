@@ -321,11 +321,14 @@ def test_doctor_finds_the_files_that_are_not_as_they_were_released(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "__file__", str(tmp_path / "doctor.py"))
-    names = ("same.py", "ends.py", "edited.py", "gone.py", "testing/left_out.py")
-    released = sha256(b"one\ntwo\n").hexdigest()
+    package = db.__name__.rpartition(".")[0].replace(".", "_").encode()
+    names = ("same.py", "ends.py", "named.py", "edited.py", "gone.py", "testing/left_out.py")
+    released = sha256(b"one\n/two\n").hexdigest()
     lines = [f"{released}  {name}\n" for name in names]
     (tmp_path / "manifest.sha256").write_text("".join(lines))
-    for name, text in zip(names, (b"one\ntwo\n", b"one\r\ntwo\r\n", b"one\n"), strict=False):
+    # The URL of the default database, which has the package's name, is no difference.
+    texts = (b"one\n/two\n", b"one\r\n/two\r\n", b"one\n/" + package + b"two\n", b"one\n")
+    for name, text in zip(names, texts, strict=False):
         (tmp_path / name).write_bytes(text)
 
     assert doctor.differences() == {"edited.py": "changed", "gone.py": "missing"}
@@ -334,7 +337,7 @@ def test_doctor_finds_the_files_that_are_not_as_they_were_released(
     assert (check.name, check.status) == ("layer", "note")
     assert check.message == "not as it was released: edited.py (changed), gone.py (missing)"
     for name in ("edited.py", "gone.py"):
-        (tmp_path / name).write_bytes(b"one\ntwo\n")
+        (tmp_path / name).write_bytes(b"one\n/two\n")
     assert doctor.check_layer().status == "ok"
 
 
