@@ -1,5 +1,6 @@
 """What `copier update` brings, years later, and what it leaves alone."""
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,14 +8,49 @@ from pathlib import Path
 from subprocess import CalledProcessError
 
 import pytest
-from harness import ANSWERS, ANSWERS_BESIDE, SNAPSHOT, Project, Template, git, is_ours
+from harness import (
+    ANSWERS,
+    ANSWERS_BESIDE,
+    DRIVERS,
+    SERVER_DRIVERS,
+    SNAPSHOT,
+    Project,
+    Template,
+    git,
+    is_ours,
+    pairwise,
+)
 
 NEXT = "v9999.1.0"
+# A commit of this repository, taken for a release.
+EARLIER = "1127ffd8b4b77294ba504c8eb837c99141dfcaaf"
 LAYER = Path("template/{{ package_dir }}/db")
 
-ALL_ANSWERS: list[dict[str, str]] = [
+
+def _answers(row: dict[str, str]) -> dict[str, object]:
+    extras = row["extras"].split() if row["driver"] in SERVER_DRIVERS else []
+    scope: dict[str, object] = (
+        {"package_dir": "libs/shop"} if row["scope"] == "layer" else {"starter": row["starter"]}
+    )
+    return {name: row[name] for name in ("driver", "web", "scope")} | scope | {"extras": extras}
+
+
+def _name(answers: dict[str, object]) -> str:
+    return "-".join(re.sub(r"\W+", "+", str(value)) for value in answers.values())
+
+
+PAIRS = pairwise(
+    driver=DRIVERS,
+    scope=["service", "layer"],
+    web=["none", "fastapi"],
+    starter=["blog", "none"],
+    extras=["", "replicas", "replicas probes"],
+)
+# A layer has no starter, and SQLite no extras: some rows are the same.
+ALL_ANSWERS: list[dict[str, object]] = [
     {"driver": "aiosqlite", "key": "bigint", "web": "fastapi", "ci": "github"},
     {"driver": "asyncpg", "pool": "worker", "scope": "layer", "package_dir": "libs/shop"},
+    *{_name(answers): answers for answers in map(_answers, PAIRS)}.values(),
 ]
 
 
@@ -36,7 +72,8 @@ def releases(template: Template) -> Template:
 
     def change(repository: Path) -> None:
         for file in (repository / "template").rglob("*"):
-            if file.is_file() and file.stat().st_size and "answers_file" not in file.name:
+            computed = "answers_file" in file.name or "manifest" in file.name
+            if file.is_file() and file.stat().st_size and not computed:
                 text = file.read_text("utf-8")
                 # At both ends: most conflicts are between two who add to the end.
                 file.write_text(f"# First of all.\n{text}# Last of all.\n", "utf-8")
@@ -47,9 +84,7 @@ def releases(template: Template) -> Template:
     return template.release(NEXT, change)
 
 
-@pytest.fixture(
-    scope="module", params=ALL_ANSWERS, ids=lambda answers: answers.get("scope", answers["driver"])
-)
+@pytest.fixture(scope="module", params=ALL_ANSWERS, ids=_name)
 def journey(releases: Template, request: pytest.FixtureRequest) -> Journey:
     project = releases.at(SNAPSHOT).render(**request.param)
     _work_on(project)
@@ -218,6 +253,101 @@ def test_a_project_of_before_the_first_release_is_told_to_start_anew(
     assert project.changes == []
 
 
+@pytest.mark.parametrize(
+    ("base", "change"),
+    [
+        ({"driver": "asyncpg"}, {"pool": "worker"}),
+        ({"driver": "asyncpg"}, {"pooler": "pgbouncer"}),
+        ({"driver": "asyncpg"}, {"extras": ["replicas", "probes"]}),
+        ({"driver": "asyncpg"}, {"driver": "psycopg"}),
+        ({"driver": "asyncmy"}, {"driver": "aiomysql"}),
+        ({"driver": "aiosqlite"}, {"web": "fastapi"}),
+        ({"driver": "aiosqlite"}, {"driver": "asyncpg"}),
+    ],
+    ids=str,
+)
+def test_an_answer_may_be_changed_and_changed_back(
+    releases: Template,
+    start: Callable[..., Project],
+    base: dict[str, object],
+    change: dict[str, object],
+) -> None:
+    project = start(**base)
+    _work_on(project)
+    theirs = _theirs(project.contents())
+    back = {name: project.answers[name] for name in change}
+    for answers in (change, back):
+        project.update(**answers)
+        assert project.conflicts == []
+        assert _ours(project.contents()) == _ours(releases.render(**{**base, **answers}).contents())
+        assert _theirs(project.contents()) == theirs
+        project.commit()
+
+
+@pytest.mark.more
+@pytest.mark.server
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"driver": "aiosqlite", "web": "fastapi"},
+        {"driver": "asyncpg", "starter": "none", "extras": ["replicas"]},
+        {"driver": "aiomysql", "extras": ["probes"]},
+    ],
+    ids=_name,
+)
+def test_a_service_that_was_worked_on_passes_its_tests_after_an_update(
+    releases: Template, answers: dict[str, object]
+) -> None:
+    project = releases.at(SNAPSHOT).render(**answers)
+    model = """
+
+class Tea(PrimaryKey, Base):
+    \"\"\"A model of the owner's.\"\"\"
+
+    __tablename__ = "teas"
+
+    name: Mapped[str] = mapped_column(sa.String(50))
+"""
+    project["src/shop/models.py"] += model
+    project["tests/test_teas.py"] = """
+from shop.db import Database, Repository
+from shop.models import Tea
+
+
+async def test_a_tea_is_stored(database: Database) -> None:
+    async with database.transaction() as session:
+        tea = await Repository[Tea](session).create(name="Assam")
+    async with database.reader() as session:
+        assert (await Repository[Tea](session).get_one(tea.id)).name == "Assam"
+"""
+    autogenerate = "alembic revision --autogenerate -m teas"
+    project.run_on_a_database("alembic upgrade head", autogenerate)
+    project.commit()
+    project.update()
+    assert project.conflicts == []
+    project.run("pytest", "-q", "-p", "no:randomly")
+
+
+@pytest.mark.more
+@pytest.mark.parametrize("answers", ALL_ANSWERS, ids=_name)
+def test_a_project_of_an_earlier_commit_is_updated(
+    template: Template, answers: dict[str, object]
+) -> None:
+    releases = template.release("v9999.0.1", lambda repository: None)
+    git(releases.repository, "tag", "v0.0.1", EARLIER)
+    project = releases.at("v0.0.1").render(**answers)
+    _work_on(project)
+    before = project.contents()
+    project.update()
+    assert project.conflicts == []
+    assert _theirs(project.contents()) == _theirs(before)
+    fresh = releases.render(**answers)
+    assert _ours(project.contents()) == _ours(fresh.contents())
+    project.commit()
+    project.update()
+    assert project.changes == []
+
+
 def test_a_refused_answer_leaves_the_project_as_it_is(start: Callable[..., Project]) -> None:
     project = start()
     with pytest.raises(ValueError, match="The package is not renamed by a command"):
@@ -305,9 +435,9 @@ def test_a_module_that_is_retired_by_excluding_it_stays_with_its_owner(template:
     assert "src/shop/db/tls.py" in project.tree
 
 
-@pytest.mark.parametrize("answers", ALL_ANSWERS, ids=lambda answers: "-".join(answers))
+@pytest.mark.parametrize("answers", ALL_ANSWERS[:2], ids=_name)
 def test_every_release_updates_to_what_lies_here(
-    template: Template, answers: dict[str, str]
+    template: Template, answers: dict[str, object]
 ) -> None:
     for version in template.releases:
         project = template.at(version).render(**answers)
@@ -321,23 +451,29 @@ def test_every_release_updates_to_what_lies_here(
 
 
 def _ours(contents: dict[str, str]) -> dict[str, str]:
-    return {path: text for path, text in contents.items() if is_ours(path)}
+    return {
+        path: text for path, text in contents.items() if is_ours(path) and path[-6:] != "own.py"
+    }
 
 
 def _theirs(contents: dict[str, str]) -> dict[str, str]:
-    answers_file = {ANSWERS}
-    return {path: contents[path] for path in contents.keys() - _ours(contents) - answers_file}
+    return {path: contents[path] for path in contents.keys() - _ours(contents) - {ANSWERS}}
 
 
 def _work_on(project: Project) -> None:
-    """Do as owners do: leave a seed as it is, delete a folder, change the rest, add files."""
-    _, *seeds = sorted(_theirs(project.contents()))
+    """Do as owners do: leave a seed as it is, delete, move and change others, add files."""
+    package, seeds = project.answers["package_dir"], sorted(_theirs(project.contents()))
+    _, moved, *changed = seeds
     shutil.rmtree(project.root / "migrations")
-    for path in seeds:
+    for path in [moved, *changed]:
         if not path.startswith("migrations/"):
             project[path] = f"# Ours.\n{project[path].replace('a', 'e')}# Ours too.\n"
-    project["src/shop/views.py"] = "# A module that the template does not know.\n"
-    project["tests/test_views.py"] = "# A test that the template does not know.\n"
+    (project.root / "moved").mkdir()
+    if (project.root / moved).exists():
+        (project.root / moved).rename(project.root / "moved" / Path(moved).name)
+    project["migrations/versions/0002_more.py"] = "# A revision that the template does not know.\n"
+    for path in (f"{package}/views.py", f"{package}/db/own.py", "tests/test_views.py"):
+        project[path] = "# A module that the template does not know.\n"
     project.commit()
 
 
