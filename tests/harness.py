@@ -340,8 +340,10 @@ class Project:
     def conflicts(self) -> list[str]:
         """The files that an update could not merge, in whichever way it says so."""
         unmerged = git(self.root, "diff", "--name-only", "--diff-filter=U").splitlines()
-        rejected = [path for path in self.tree if path.endswith(".rej")]
-        marked = [path for path in self.tree if "<<<<<<< " in self[path]]
+        listed = git(self.root, "ls-files", "--cached", "--others", "--exclude-standard")
+        paths = [path for path in listed.splitlines() if (self.root / path).is_file()]
+        rejected = [path for path in paths if path.endswith(".rej")]
+        marked = [path for path in paths if "<<<<<<< " in self[path]]
         return sorted({*unmerged, *rejected, *marked})
 
 

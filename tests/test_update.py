@@ -291,7 +291,7 @@ def test_an_answer_may_be_changed_and_changed_back(
     [
         {"driver": "aiosqlite", "web": "fastapi"},
         {"driver": "asyncpg", "starter": "none", "extras": ["replicas"]},
-        {"driver": "aiomysql", "extras": ["probes"]},
+        {"driver": "aiomysql"},
     ],
     ids=_name,
 )
