@@ -116,6 +116,8 @@ THEIRS = [
     "src/shop/service.py",
     "tests/__init__.py",
     "tests/conftest.py",
+    # The template's, in services alone.
+    "tests/db/README.md",
     "tests/test_models.py",
     "tests/test_service.py",
 ]
