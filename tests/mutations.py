@@ -2018,6 +2018,19 @@ MUTATIONS = [
                 "a_new_revision_has_its_imports_and_drops_each_table_as_a_whole",
                 "aiosqlite",
             ),
+            *(
+                (
+                    "migrate.py",
+                    old,
+                    new,
+                    "the_script_of_a_migration_changes_an_enum_on_postgresql_alone",
+                    driver,
+                )
+                for old, new, driver in (
+                    ("if not op.get_context().as_sql:", "if True:", "psycopg"),
+                    ("elif not dialect.TRANSACTIONAL_DDL:", "elif False:", "aiomysql"),
+                )
+            ),
             (
                 "migrate.py",
                 "if not _drops_indexes(x, tables)",

@@ -83,6 +83,32 @@ async def main():
 asyncio.run(main())
 """
 
+TENANTS = """
+import asyncio
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from shop.db import Database, DatabaseSettings, migrate
+
+{body}
+
+async def main():
+    names = ["a tenant", "two"]
+    await migrate_schemas(DatabaseSettings(), names)
+    async with Database() as database, database.reader() as session:
+        version = 'SELECT version_num FROM "%s".alembic_version'
+        print(
+            {{x: await session.scalar(sa.text(version % x)) for x in names}},
+            (await session.scalars(sa.text(
+                "SELECT table_name FROM information_schema.tables WHERE table_name = 'posts'"
+            ))).all(),
+        )
+
+asyncio.run(main())
+"""
+
 
 def _blocks(project: Project, mark: str) -> list[str]:
     """Return the blocks of the page that have this in them."""
@@ -92,7 +118,7 @@ def _blocks(project: Project, mark: str) -> list[str]:
 @pytest.mark.parametrize("driver", FIRST_DRIVERS)
 def test_every_block_of_the_page_is_executed(render: Render, driver: str) -> None:
     project = render(driver=driver)
-    executed = ("def upgrade", "migrate.run(", "migrate.upgrade(")
+    executed = ("def upgrade()", "migrate.run(", "migrate.upgrade(", "migration_lock(")
     blocks = handbook.blocks(handbook.page(project, "MIGRATIONS.md"))
     assert [sum(mark in block for mark in executed) for block in blocks] == [1] * len(blocks)
 
@@ -106,7 +132,7 @@ def test_the_revisions_of_the_page_go_up_down_and_up(render: Render, driver: str
     handbook.lay(project)
     concurrent = "from shop.db.concurrent_index import create_index_concurrently\n"
     imports = concurrent if project.answers["database"] == "postgresql" else ""
-    for number, text in enumerate([TABLES, *_blocks(project, "def upgrade")], start=1):
+    for number, text in enumerate([TABLES, *_blocks(project, "def upgrade()")], start=1):
         down = f'"{number - 1:04}"' if number > 1 else None
         header = HEADER.format(revision=f"{number:04}", down=down, imports=imports)
         project[f"migrations/versions/{number:04}.py"] = header + text
@@ -136,3 +162,12 @@ def test_the_version_table_may_have_a_schema_and_tenants_a_database_each(render:
     commands = ("python program.py", "python program.py", "alembic check", "alembic current")
     said = project.run_on_a_database("python schema.py", *commands)
     assert "0001 (head)" in said
+
+
+@pytest.mark.server
+def test_each_schema_of_a_tenant_is_migrated(render: Render) -> None:
+    project = render(driver="asyncpg")
+    (program,) = _blocks(project, "migration_lock(")
+    project["program.py"] = TENANTS.format(body=program)
+    said = project.run_on_a_database("python program.py", "python program.py")
+    assert said.count("{'a tenant': '0001', 'two': '0001'} ['posts', 'posts']") == 2

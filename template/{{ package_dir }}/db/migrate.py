@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mappi
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from logging.config import fileConfig
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from alembic import command, context, op
@@ -209,11 +209,16 @@ def set_enum_values(
             set_enum_values("posts", "status", ["draft", "published"], check="ck_posts_poststatus")
 
     The length of the column becomes that of the longest value, and the CHECK with the name `check`
-    is replaced; on SQLite Alembic copies the table for that. Rows must not have other values. This
-    reads the table, and so does not work with `--sql`.
+    is replaced; on SQLite Alembic copies the table for that. Rows must not have other values. With
+    `--sql` this works on PostgreSQL alone: elsewhere it has to read how the column is.
     """
-    columns = sa.inspect(op.get_bind()).get_columns(table, schema)
-    existing = next(x for x in columns if x["name"] == column)
+    existing: dict[str, Any] = {"nullable": None, "default": None}
+    if not op.get_context().as_sql:
+        columns = sa.inspect(op.get_bind()).get_columns(table, schema)
+        existing |= next(x for x in columns if x["name"] == column)
+    elif not dialect.TRANSACTIONAL_DDL:
+        # Alembic would make a column without NOT NULL and without its default.
+        raise CommandError("set_enum_values() reads the column: it does not work with --sql")
     with op.batch_alter_table(table, schema) as batch:
         batch.drop_constraint(op.f(check), "check")
         # MySQL has to be told the whole column again.

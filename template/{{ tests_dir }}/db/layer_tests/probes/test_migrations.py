@@ -643,6 +643,22 @@ async def test_an_enum_gets_a_member_and_loses_one(
     assert isinstance(kind, sa.String) and kind.length == 5
 
 
+async def test_the_script_of_a_migration_changes_an_enum_on_postgresql_alone(
+    config: Config, settings: db.DatabaseSettings
+) -> None:
+    revise(config, "2", SET_STATES.format(values=["draft", "received"], old=2))
+    config.output_buffer = script = StringIO()
+    writing = asyncio.to_thread(command.upgrade, config, "1:2", sql=True)
+    if settings.url.get_backend_name() == "postgresql":
+        await writing
+        assert 'ALTER COLUMN "order" TYPE VARCHAR(8);' in script.getvalue()
+        assert "CHECK (\"order\" IN ('draft', 'received'));" in script.getvalue()
+    else:
+        # On SQLite the sentence is Alembic's.
+        with pytest.raises(CommandError, match="--sql"):
+            await writing
+
+
 async def compare(settings: db.DatabaseSettings, config: Config) -> doctor.Check:
     """Return what `doctor` says of the migrations."""
     async with db.Database(settings) as database, database.engine.connect() as connection:
