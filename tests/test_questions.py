@@ -636,10 +636,12 @@ def test_an_answer_that_would_move_the_layer_is_refused_once_a_project_is_genera
         ask(tmp_path, **changed)
 
 
+@pytest.mark.parametrize("scope", ["service", "layer"])
 def test_a_first_copy_says_nothing_of_an_answers_file_that_is_missing(
-    template: Template, tmp_path: Path, recwarn: pytest.WarningsRecorder
+    template: Template, tmp_path: Path, recwarn: pytest.WarningsRecorder, scope: str
 ) -> None:
-    run_copy(str(template.repository), tmp_path, settings=Settings(), defaults=True, quiet=True)
+    source, answers = str(template.repository), {"scope": scope, "package": "shop"}
+    run_copy(source, tmp_path, answers, settings=Settings(), defaults=True, quiet=True)
     assert [str(warning.message) for warning in recwarn] == []
 
 
