@@ -1334,7 +1334,10 @@ MUTATIONS = [
                 for old, new in (
                     ("_numbers(installed) < _numbers(oldest)", "not _numbers(installed)"),
                     ("_numbers(installed) > _numbers(tested)", "not _numbers(installed)"),
-                    ("            continue\n", "            return Check(name, 'failed', '')\n"),
+                    (
+                        "continue\n        if _numbers(installed) < ",
+                        "return Check(name, 'failed', '')\n        if _numbers(installed) < ",
+                    ),
                 )
             ),
         )
