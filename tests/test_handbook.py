@@ -138,7 +138,7 @@ def test_the_table_of_modules_is_that_of_the_layer(render: Render) -> None:
     assert named == {
         f"{path.name}/" if path.is_dir() else path.name
         for path in layer.iterdir()
-        if path.is_dir() or path.suffix == ".py"
+        if path.is_dir() or path.suffix in (".py", ".sha256")
     }
 
 
