@@ -141,7 +141,7 @@ def differences() -> dict[str, str]:
     A folder that is missing was left out on purpose, as a wheel leaves out `testing`.
     """
     folder, different = Path(__file__).parent, dict[str, str]()
-    package = __package__.rpartition(".")[0].replace(".", "_").encode()
+    package = __name__.removesuffix(".db.doctor").replace(".", "_").encode()
     for line in (folder / "manifest.sha256").read_text("utf-8").splitlines():
         digest, _, name = line.partition("  ")
         file = folder / name
