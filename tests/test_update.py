@@ -468,8 +468,8 @@ def _work_on(project: Project) -> None:
     for path in [moved, *changed]:
         if not path.startswith("migrations/"):
             project[path] = f"# Ours.\n{project[path].replace('a', 'e')}# Ours too.\n"
-    (project.root / "moved").mkdir()
     if (project.root / moved).exists():
+        (project.root / "moved").mkdir()
         (project.root / moved).rename(project.root / "moved" / Path(moved).name)
     project["migrations/versions/0002_more.py"] = "# A revision that the template does not know.\n"
     for path in (f"{package}/views.py", f"{package}/db/own.py", "tests/test_views.py"):
