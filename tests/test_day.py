@@ -19,7 +19,7 @@ FILES = {
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("driver", tiered(["asyncpg", "aiosqlite"], "asyncpg"))
+@pytest.mark.parametrize("driver", tiered(["asyncpg", "aiosqlite"]))
 def test_a_day_s_work(render: Render, driver: str) -> None:
     project = render(starter="none", web="fastapi", driver=driver)
     for name, path in FILES.items():

@@ -50,7 +50,7 @@ def blocks(project: Project, kind: str) -> list[str]:
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("driver", tiered(DRIVERS, "aiosqlite", "asyncpg"))
+@pytest.mark.parametrize("driver", tiered(DRIVERS, "aiosqlite"))
 def test_a_service_without_a_blog_passes_its_tests_before_and_after_its_first_revision(
     render: Render, driver: str
 ) -> None:
