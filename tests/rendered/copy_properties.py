@@ -476,7 +476,13 @@ async def both(
     with by_copy() as copied:
         outcome = await insert(session, model, rows)
     with by_copy(least=10**9) as standard:
-        assert await insert(session, model, rows) == outcome
+        inserted = await insert(session, model, rows)
+        if inserted != outcome:
+            # Two wrong rows have an error each, and either may come first.
+            alone = [await insert(session, model, [row]) for row in rows]
+            assert {type} == {type(inserted), type(outcome)}, (inserted, outcome)
+            assert inserted in alone
+            assert outcome in alone
     assert not standard.called
     return outcome, copied.called
 
