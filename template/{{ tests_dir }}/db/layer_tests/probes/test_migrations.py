@@ -167,7 +167,7 @@ if DRIVER.startswith("postgresql"):
 async def test_a_migration_with_wrong_settings_ends_in_two_lines(
     config: Config, settings: db.DatabaseSettings, name: str, value: str, problem: str
 ) -> None:
-    wrong = {"DATABASE_MIGRATION_URL": "", f"DATABASE_{name}": value}
+    wrong = {"DATABASE_MIGRATION_URL": "", "DATABASE_POOLER": "none", f"DATABASE_{name}": value}
     status, lines = await alembic(config, settings.url, **wrong)
     assert status and len(lines) <= 2
     assert lines[-1].startswith(f"FAILED: {problem}")
