@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness import ANSWERS, DRIVERS, PROGRAMS, REPOSITORY, Answers, Project, Template
-from jinja2 import Environment, meta
+from jinja2 import Environment, UndefinedError, meta
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -105,6 +105,14 @@ def test_every_module_of_the_layer_says_in_its_first_line_what_it_is_for(
 
 
 # copier.yml.
+
+
+def test_a_misspelt_name_ends_the_rendering(template: Template) -> None:
+    def misspell(repository: Path) -> None:
+        (repository / "template" / "README.md.jinja").write_text("# {{ projekt_name }}\n")
+
+    with pytest.raises(UndefinedError, match="'projekt_name' is undefined"):
+        template.release("v9999.0.1", misspell).render()
 
 
 def test_nothing_runs_when_a_project_is_made(template: Template) -> None:
