@@ -470,9 +470,11 @@ def _work_on(project: Project) -> None:
     """Do as owners do: leave a seed as it is, delete, move and change others, add files."""
     package, seeds = project.answers["package_dir"], sorted(_theirs(project.contents()))
     _, moved, *changed = seeds
-    shutil.rmtree(project.root / "migrations")
+    # The one gets a file of theirs, and the other is gone for good.
+    for folder in ("migrations", "tests/api"):
+        shutil.rmtree(project.root / folder, ignore_errors=True)
     for path in [moved, *changed]:
-        if not path.startswith("migrations/"):
+        if (project.root / path).exists():
             project[path] = f"# Ours.\n{project[path].replace('a', 'e')}# Ours too.\n"
     if (project.root / moved).exists():
         (project.root / "moved").mkdir()
