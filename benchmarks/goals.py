@@ -119,8 +119,7 @@ WHY: dict[tuple[str, str], str] = {
         "The layer works in a savepoint of its own, so that a failure leaves the session usable:"
         " two round trips. It checks the names of each row, and returns how many rows there were."
         " For COPY it also asks the catalog for the table's types, and checks that each value is"
-        " one that the driver's binary form keeps. It takes rows from their source before it opens"
-        " a COPY, so that a slow source is no slow statement; client and server then take turns.",
+        " one that the driver's binary form keeps.",
     ),
     (STANDARD, LAYER): (
         "Both drivers send a message for each row, and the server executes each by itself. With"

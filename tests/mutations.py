@@ -1284,7 +1284,7 @@ MUTATIONS = [
             ),
             (
                 "repository/bulk.py",
-                "        for chunk in lists(iter(items), size):\n            yield chunk\n",
+                "        for chunk in _lists(items, size):\n            yield chunk\n",
                 "        yield list(items)[:size]\n",
                 "rows_from_a_generator_are_inserted_in_chunks",
             ),
@@ -2355,15 +2355,34 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/bulk.py",
-        "        for chunk in lists(iter(items), size):\n            yield chunk\n",
+        "        for chunk in _lists(items, size):\n            yield chunk\n",
         "        yield list(iter(items))[:size]\n",
         "tests/db/layer_tests/probes/test_bulk.py::test_rows_come_from_any_iterable",
     ),
+    *(
+        Mutation(
+            "src/shop/db/repository/bulk.py",
+            f"    {loop}:\n        chunk.append(item)\n",
+            f"    {loop}:\n        chunk.append(item)\n        end = monotonic() + 1\n",
+            "tests/db/layer_tests/probes/test_bulk.py::"
+            f"test_rows_that_come_slowly_leave_no_transaction_idle[{method}-{source}]",
+            "asyncpg",
+        )
+        for loop, source in (("for item in items", "sync"), ("async for item in items", "async"))
+        for method in ("insert_many", "upsert_many")
+    ),
     Mutation(
         "src/shop/db/repository/copy.py",
-        "len(batch) >= CHUNK_SIZE or monotonic() > end",
-        "len(batch) >= CHUNK_SIZE",
-        "tests/db/layer_tests/probes/test_bulk.py::test_rows_that_come_slowly_leave_no_transaction_idle",
+        "monotonic() > end or sum(len(rows) for _, rows in others) > CHUNK_SIZE",
+        "monotonic() > end",
+        "tests/db/layer_tests/probes/test_bulk.py::test_few_rows_wait_for_a_statement_of_their_own",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/repository/copy.py",
+        "        errors.append(error)\n",
+        "        raise\n",
+        "tests/db/layer_tests/probes/test_bulk.py::test_a_mistake_of_what_gives_the_rows_is_not_taken_for_a_value",
         "asyncpg",
     ),
     Mutation(
@@ -3136,15 +3155,15 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/copy.py",
-        "chain([block], _for_seconds(blocks))",
-        "(x for x in chain([block], blocks) if not write.progress(1_001))",
+        "            write.count += len(chunk)\n",
+        "            write.count += len(chunk)\n            write.progress(write.count)\n",
         "tests/db/layer_tests/probes/test_bulk.py::test_slow_code_of_the_caller_is_no_slow_statement",
         "asyncpg",
     ),
     Mutation(
         "src/shop/db/repository/copy.py",
-        "        if monotonic() > end:\n            return\n",
-        "",
+        "if monotonic() > end or sum(",
+        "if sum(",
         "tests/db/layer_tests/probes/test_copy_properties.py::test_slow_defaults_are_no_slow_statement",
         "asyncpg",
     ),

@@ -66,7 +66,7 @@ def test_every_change_is_one_that_can_be_made(render: Render, driver: str) -> No
         if mutation.driver == driver:
             found = project[mutation.file].count(mutation.old)
             assert found == 1, f"{mutation.file} has {found} times {mutation.old!r}"
-            name = mutation.test.rpartition("::")[2]
+            name = mutation.test.rpartition("::")[2].partition("[")[0]
             assert f"def {name}(" in tests or mutation.test.startswith(faults.FOLDER), name
 
 

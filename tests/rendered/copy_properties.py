@@ -545,7 +545,7 @@ async def test_slow_defaults_are_no_slow_statement(tables: db.Database) -> None:
     limits = {"statement_timeout": 0.8, "command_timeout": 2}
     own = db.Database(tables.settings.model_copy(update=limits))
     rows = numbered([{}] * 3_000)
-    with by_copy() as copied, mock.patch.object(copy, "BATCH_SECONDS", 0.1):
+    with by_copy() as copied, mock.patch.object(copy.bulk, "CHUNK_SECONDS", 0.1):
         async with own, own.transaction() as session:
             assert await db.Repository[Slow](session).insert_many(rows) == 3_000
     assert copied.call_count > 1

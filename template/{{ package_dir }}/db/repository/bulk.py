@@ -15,7 +15,8 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import groupby
+from time import monotonic
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -44,6 +45,8 @@ _ENDED = (
 # With 500 rows a round trip is negligible. More new objects would start Python's garbage collector,
 # which takes as long as the rest of a chunk.
 CHUNK_SIZE = 500
+# For how many seconds rows are collected: far less than any limit on idle transactions.
+CHUNK_SECONDS = 0.5
 
 
 @dataclass
@@ -271,22 +274,27 @@ async def savepoint(session: AsyncSession) -> AsyncGenerator[None]:
 async def chunks(
     items: Iterable[T] | AsyncIterable[T], size: int = CHUNK_SIZE
 ) -> AsyncIterator[list[T]]:
-    """Yield so many items at a time."""
+    """Yield so many items at a time, or those that come in CHUNK_SECONDS."""
     if not isinstance(items, AsyncIterable):
-        for chunk in lists(iter(items), size):
+        for chunk in _lists(items, size):
             yield chunk
         return
-    chunk = list[T]()
+    chunk, end = list[T](), monotonic() + CHUNK_SECONDS
     async for item in items:
         chunk.append(item)
-        if len(chunk) == size:
+        if len(chunk) == size or monotonic() > end:
             yield chunk
-            chunk = list[T]()
+            chunk, end = list[T](), monotonic() + CHUNK_SECONDS
     if chunk:
         yield chunk
 
 
-def lists(items: Iterator[T], size: int = CHUNK_SIZE) -> Iterator[list[T]]:
-    """Yield so many items at a time."""
-    while some := list(islice(items, size)):
-        yield some
+def _lists(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    chunk, end = list[T](), monotonic() + CHUNK_SECONDS
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size or monotonic() > end:
+            yield chunk
+            chunk, end = list[T](), monotonic() + CHUNK_SECONDS
+    if chunk:
+        yield chunk

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import (
     AsyncGenerator,
+    AsyncIterable,
     AsyncIterator,
     Callable,
     Iterable,
@@ -12,7 +13,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from functools import cache
-from itertools import chain
+from itertools import chain, islice
 from time import monotonic
 from typing import Any
 from zlib import crc32
@@ -25,15 +26,15 @@ from sqlalchemy.schema import DropTable
 from ..engine import driver, driver_errors
 from ..errors import Unavailable
 from . import bulk
-from .bulk import BulkWrite, Group, Groups, Rows, by_names, chunks, lists, new_groups
+from .bulk import BulkWrite, Group, Groups, Rows, by_names, chunks, new_groups
 from .columns import Columns, Row, has_default
 
 # With fewer rows the time goes into round trips, of which COPY has more.
 MINIMUM_ROWS = 1000
-# How many rows one temporary table takes.
+# How many rows are taken before it is decided how they are sent.
+READY_ROWS = MINIMUM_ROWS
+# How many rows one temporary table takes, and how many wait here for their statement.
 CHUNK_SIZE = 10_000
-# For how many seconds rows are collected for one COPY: far less than any limit on idle transactions.
-BATCH_SECONDS = 0.5
 
 CATALOG = sa.text("""
     SELECT array_agg(CAST(typname AS text) ORDER BY place)
@@ -54,24 +55,58 @@ Block = Sequence[Sequence[object]]
 
 
 async def insert_rows(write: BulkWrite, rows: Rows) -> None:
-    """Insert rows: by COPY where it comes out as by INSERT.
-
-    While a COPY is open, the time of our side counts as the server's. So rows are taken before, and
-    `progress` is told after. Values are made meanwhile, for at most BATCH_SECONDS: the server works
-    on those that it has.
-    """
+    """Insert rows: by COPY where it comes out as by INSERT."""
     columns, known = write.columns, dict[tuple[str, ...], Sent]()
     dialect = (await write.session.connection()).dialect
-    async for batch in write.checked(_batches(rows)):
-        groups = (group for chunk in lists(iter(batch)) for group in new_groups(columns, chunk))
-        first, others = next(groups), list[Group]()
-        names = first[0]
-        sent = known.get(names) or await types_sent(write, names_sent(columns, names), len(batch))
-        known[names] = sent
-        blocks = _blocks(columns, sent, chain([first], groups), others, dialect)
-        for block in blocks:
-            await _copy(write, columns.table, sent, chain([block], _for_seconds(blocks)))
-        await bulk.insert_groups(write, others)
+    async for source in _sources(rows):
+        async for ready in write.checked(chunks(source, READY_ROWS)):
+            others, errors = list[Group](), list[Exception]()
+            groups: Iterable[Group] = new_groups(columns, ready)
+            names, _ = next(iter(groups))
+            sent = known.get(names) or await types_sent(
+                write, names_sent(columns, names), len(ready)
+            )
+            known[names] = sent
+            if sent:
+                groups = chain(groups, _while_open(write, source, others, errors))
+            blocks = _blocks(columns, sent, groups, others, dialect)
+            for first in blocks:
+                await _copy(write, columns.table, sent, chain([first], blocks))
+            for error in errors:
+                raise error
+            await bulk.insert_groups(write, others)
+
+
+async def _sources(rows: Rows) -> AsyncIterator[Iterator[Row]]:
+    """Yield rows in parts, from which they can be taken while a COPY is open.
+
+    Asynchronous code may use the session, and may wait for long: it runs before.
+    """
+    if isinstance(rows, AsyncIterable):
+        async for part in chunks(rows, CHUNK_SIZE):
+            yield iter(part)
+    else:
+        yield iter(rows)
+
+
+def _while_open(
+    write: BulkWrite, source: Iterator[Row], others: Sequence[Group], errors: list[Exception]
+) -> Iterator[Group]:
+    """Yield rows by the names that they give, for CHUNK_SECONDS or until there are many `others`.
+
+    Until then our time counts as the server's. An error is raised when the COPY has ended: the
+    driver would take it for one of its own.
+    """
+    end = monotonic() + bulk.CHUNK_SECONDS
+    try:
+        while chunk := [*islice(source, bulk.CHUNK_SIZE)]:
+            write.check(chunk)
+            write.count += len(chunk)
+            yield from new_groups(write.columns, chunk)
+            if monotonic() > end or sum(len(rows) for _, rows in others) > CHUNK_SIZE:
+                return
+    except Exception as error:
+        errors.append(error)
 
 
 def _blocks(
@@ -87,27 +122,6 @@ def _blocks(
             yield block
         else:
             others.append((names, rows))
-
-
-def _for_seconds(blocks: Iterable[Block]) -> Iterator[Block]:
-    """Yield blocks until BATCH_SECONDS have passed."""
-    end = monotonic() + BATCH_SECONDS
-    for block in blocks:
-        yield block
-        if monotonic() > end:
-            return
-
-
-async def _batches(rows: Rows) -> AsyncIterator[list[Row]]:
-    """Yield CHUNK_SIZE rows at a time, or as many as come in BATCH_SECONDS."""
-    batch, end = list[Row](), monotonic() + BATCH_SECONDS
-    async for chunk in chunks(rows):
-        batch += chunk
-        if len(batch) >= CHUNK_SIZE or monotonic() > end:
-            yield batch
-            batch, end = list[Row](), monotonic() + BATCH_SECONDS
-    if batch:
-        yield batch
 
 
 async def upsert_chunk(write: BulkWrite, chunk: Sequence[Row], on: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """What writing many rows at once promises: what the ORM would do, all of it or nothing."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime, time, timedelta
@@ -141,26 +142,36 @@ async def test_rows_come_from_any_iterable(session: AsyncSession, count: int) ->
     assert await samples.count() == count
 
 
+@pytest.mark.parametrize("source", ["sync", "async"])
+@pytest.mark.parametrize("method", ["insert_many", "upsert_many"])
 async def test_rows_that_come_slowly_leave_no_transaction_idle(
-    fresh_database: db.Database,
+    fresh_database: db.Database, method: str, source: str
 ) -> None:
     def slowly() -> Iterator[Mapping[str, object]]:
-        for number, row in enumerate(complete(3_000)):
-            if number % 500 == 0:
-                sleep(0.4)
+        for number, row in enumerate(complete(1_000)):
+            if number % 100 == 0:
+                sleep(0.2)
+            yield row
+
+    async def slowly_too() -> AsyncIterator[Mapping[str, object]]:
+        for row in slowly():
             yield row
 
     limit = {"idle_in_transaction_timeout": 1.2}
     settings = fresh_database.settings.model_copy(update=limit)
+    rows = slowly() if source == "sync" else slowly_too()
     async with db.Database(settings) as database, database.transaction() as session:
-        assert await Samples(session).insert_many(slowly()) == 3_000
+        if method == "insert_many":
+            assert await Samples(session).insert_many(rows) == 1_000
+        else:
+            assert await Samples(session).upsert_many(rows, on=["code"]) == 1_000
 
 
 async def test_slow_code_of_the_caller_is_no_slow_statement(fresh_database: db.Database) -> None:
-    def slowly() -> Iterator[Mapping[str, object]]:
+    async def slowly() -> AsyncIterator[Mapping[str, object]]:
         for number, row in enumerate(complete(3_000)):
             if number == 1_200:
-                sleep(1)
+                await asyncio.sleep(1)
             yield row
 
     def progress(count: int) -> None:
@@ -171,6 +182,14 @@ async def test_slow_code_of_the_caller_is_no_slow_statement(fresh_database: db.D
     settings = fresh_database.settings.model_copy(update=limits)
     async with db.Database(settings) as database, database.transaction() as session:
         assert await Samples(session).insert_many(slowly(), progress=progress) == 3_000
+
+
+async def test_few_rows_wait_for_a_statement_of_their_own(session: AsyncSession) -> None:
+    # The rows that give `served` cannot go by the COPY that the first ones began.
+    rows = ({**row, "served": n} if n >= 1_000 else row for n, row in enumerate(complete(25_000)))
+    reported: list[int] = []
+    await Samples(session).insert_many(rows, progress=reported.append)
+    assert reported[0] < 13_000
 
 
 async def test_rows_may_come_by_way_of_the_same_session(session: AsyncSession) -> None:
