@@ -2624,9 +2624,16 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/copy.py",
-        "for group in new_groups(columns, chunk)",
-        "for group in by_names(chunk)",
+        "groups: Iterable[Group] = new_groups(columns, ready)",
+        "groups: Iterable[Group] = by_names(ready)",
         "tests/db/layer_tests/probes/test_copy_properties.py::test_rows_that_are_copied_are_as_inserted",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/repository/copy.py",
+        "yield from new_groups(write.columns, chunk)",
+        "yield from by_names(chunk)",
+        "tests/db/layer_tests/probes/test_bulk.py::test_none_stands_for_the_default_in_each_of_many_rows",
         "asyncpg",
     ),
     Mutation(

@@ -184,6 +184,12 @@ async def test_slow_code_of_the_caller_is_no_slow_statement(fresh_database: db.D
         assert await Samples(session).insert_many(slowly(), progress=progress) == 3_000
 
 
+async def test_none_stands_for_the_default_in_each_of_many_rows(session: AsyncSession) -> None:
+    samples = Samples(session)
+    await samples.insert_many({**row, "served": None} for row in complete(MANY))
+    assert await samples.count(Sample.served == 7) == MANY
+
+
 async def test_few_rows_wait_for_a_statement_of_their_own(session: AsyncSession) -> None:
     # The rows that give `served` cannot go by the COPY that the first ones began.
     rows = ({**row, "served": n} if n >= 1_000 else row for n, row in enumerate(complete(25_000)))
