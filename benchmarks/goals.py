@@ -1,4 +1,4 @@
-"""What the layer promises of its speed, each as a ratio of two contestants in one race."""
+"""The goals for the layer's speed, each a ratio of two contestants in one race."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -154,7 +154,7 @@ def why(goal: Goal) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a goal came to in one race."""
+    """The outcome of a goal in one race."""
 
     goal: Goal
     race: Race

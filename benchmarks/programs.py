@@ -1,4 +1,4 @@
-"""What takes a process: importing, migrating, testing, generating."""
+"""Work of whole processes: importing, migrating, testing, generating."""
 
 import json
 import os

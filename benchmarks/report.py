@@ -1,4 +1,4 @@
-"""What was measured, as tables and plots."""
+"""The results, as tables and plots."""
 
 import dataclasses
 import json

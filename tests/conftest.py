@@ -1,4 +1,4 @@
-"""What every test starts from: the template as it lies here, and a way to render it."""
+"""The start of every test: the template as it lies here, and a way to render it."""
 
 import os
 from collections import Counter

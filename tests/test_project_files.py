@@ -1,4 +1,4 @@
-"""What is generated beside the code fits the answers: README, settings, compose, CI, git."""
+"""The files beside the code fit the answers: README, settings, compose, CI, git."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is asked, when, and how an answer is refused."""
+"""The questions: which are asked when, and how an answer is refused."""
 
 import ast
 import keyword

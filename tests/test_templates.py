@@ -1,4 +1,4 @@
-"""What the files of the template are themselves held to, before anything is rendered."""
+"""The rules for the files of the template, before anything is rendered."""
 
 import re
 import subprocess

@@ -242,5 +242,5 @@ async def copy_rows(
             raise DataError("COPY", None, error, hide_parameters=True) from error
 
 
-# What psycopg, or what it calls, raises for a value that it cannot send.
+# psycopg, or a function that it calls, raises these for a value that it cannot send.
 _REFUSALS = (psycopg.DataError, psycopg.ProgrammingError, ValueError, TypeError, ArithmeticError)

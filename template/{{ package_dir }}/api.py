@@ -25,7 +25,7 @@ from .schemas import (
 
 logger = logging.getLogger(__name__)
 
-# What any of them may answer besides, for the documentation at /docs.
+# Any of them may answer these besides, for the documentation at /docs.
 router = APIRouter(responses=PROBLEMS)
 
 # The parameters of the lists: pages, orders, and the filters that the repositories declare.

@@ -1,4 +1,4 @@
-"""What this service asks of its tables, by name. Whoever opened the session commits."""
+"""The queries of this service, by name. The code that opened the session commits."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import selectinload
@@ -25,7 +25,7 @@ class PostRepository(Repository[Post]):
     }
     writable = {"author_id", "title", "body", "status"}
 
-    # What a post is shown with.
+    # A post is shown with these.
     shown = (selectinload(Post.author), selectinload(Post.tags))
 
     async def published(

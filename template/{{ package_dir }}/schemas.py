@@ -1,4 +1,4 @@
-"""What comes in and what goes out: nobody sets or sees more of a table than is named here."""
+"""Input and output: nobody sets or sees more of a table than is named here."""
 
 from datetime import datetime
 from typing import Annotated
@@ -23,13 +23,13 @@ TagNames = Annotated[list[TagName], Field(max_length=20)]
 
 
 class Input(BaseModel):
-    """What comes in: a field that is not expected is an error, not ignored."""
+    """Input: a field that is not expected is an error, not ignored."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Output(BaseModel):
-    """What goes out: made from a model, by `model_validate`."""
+    """Output: made from a model, by `model_validate`."""
 
     model_config = ConfigDict(from_attributes=True)
 

@@ -1,4 +1,4 @@
-"""What the service does, for the web or a worker: schemas in and out. The caller commits."""
+"""The service's functions, for the web or a worker: schemas in and out. The caller commits."""
 
 from collections.abc import AsyncGenerator, Collection
 

@@ -1,4 +1,4 @@
-"""What must hold of any rows: cursors meet each once, and writing many is what the ORM would do."""
+"""Properties of any rows: cursors meet each once, and many are written as the ORM would."""
 
 import string
 from collections.abc import Mapping, Sequence

@@ -64,7 +64,7 @@ AUTOCOMMIT: dict[str, object] = {"mysql_autocommit": True}
 TRANSACTIONAL_DDL = False
 RENDER_AS_BATCH = False
 
-# What the reader of an error can do, by its code.
+# Advice for the reader of an error, by its code.
 ADVICE = {
     "1045": "correct the user or the password in DATABASE_URL or DATABASE_PASSWORD",
     "1044": "grant the user the rights to this database",
@@ -295,7 +295,7 @@ def upsert(
         values = {name: insert.inserted[name] for name in given} | dict(renewed)
     if criteria:
         values = {name: sa.case((met, x), else_=table.c[name]) for name, x in values.items()}
-    # What is set counts for what is set after it: the columns of the criteria come last.
+    # MySQL sets columns in turn: those of the criteria come last, to be compared unchanged.
     asked = {x.key for x in visitors.iterate(met) if isinstance(x, sa.Column)}
     return insert.on_duplicate_key_update(sorted(values.items(), key=lambda x: x[0] in asked))
 

@@ -64,7 +64,7 @@ AUTOCOMMIT: dict[str, object] = {"isolation_level": "AUTOCOMMIT"}
 TRANSACTIONAL_DDL = True
 RENDER_AS_BATCH = False
 
-# What the reader of an error can do, by its code.
+# Advice for the reader of an error, by its code.
 ADVICE = {
     "28P01": "correct the user or the password in DATABASE_URL or DATABASE_PASSWORD",
     "28000": "allow the user in the server's pg_hba.conf, or set DATABASE_TLS=require",
@@ -92,7 +92,7 @@ _INVALID_INDEXES = sa.text("""
     SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid
     AND indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index)
 """)
-# What makes queries slow, by a name: statements for a message and an advice in each row.
+# Causes of slow queries, by a name: statements for a message and an advice in each row.
 ANALYSES = {
     "unused index": """
         SELECT format('%s of %s (%s) was never read', indexrelid::regclass, relid::regclass,

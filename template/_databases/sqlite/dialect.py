@@ -89,7 +89,7 @@ _REFERRING = """
 """
 
 
-# What the reader of an error can do, by the beginning of its name.
+# Advice for the reader of an error, by the beginning of its name.
 _ADVICE = {
     "SQLITE_BUSY": "look for a process, or a transaction of this task, that keeps the file locked",
     "SQLITE_CANTOPEN": "check that this user may write the file and its directory",

@@ -46,7 +46,7 @@ class User(PrimaryKey, Timestamped, SoftDeletable, Base):
 
 
 class Profile(Base):
-    """What a user tells of themselves: one each, since the user's key is its own."""
+    """A user's words about themselves: one each, since the user's key is its own."""
 
     __tablename__ = "profiles"
 
@@ -78,12 +78,12 @@ post_tags = sa.Table(
 
 
 class Post(PrimaryKey, Timestamped, SoftDeletable, Versioned, Base):
-    """What a user writes. Of two who change it at once, the second gets StaleRow."""
+    """A user's text. If two change it at once, the second gets StaleRow."""
 
     __tablename__ = "posts"
     __table_args__ = (
         sa.Index(None, "author_id", "status"),
-        # What readers ask for, newest first.
+        # For the usual list, newest first.
         partial_index("created_at", "id", where="status = 'published' AND deleted_at IS NULL"),
     )
 

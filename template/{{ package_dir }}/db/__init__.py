@@ -91,7 +91,7 @@ __all__ = [
     "Repository",
     "Page",
     "CursorPage",
-    # What can go wrong.
+    # Errors.
     "DataLayerError",
     "NotFound",
     "UnknownField",

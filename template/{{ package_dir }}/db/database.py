@@ -36,7 +36,7 @@ _UNPOOLED = 10
 # some milliseconds longer.
 _LAST_ATTEMPT = 0.02
 
-# What a forked process has inherited from its parent. It is kept for ever: a garbage-collected
+# A forked process has inherited these from its parent. They are kept for ever: a garbage-collected
 # connection of most drivers removes its socket from the epoll that both processes share, and
 # the parent then never receives a reply.
 _inherited: list[object] = []

@@ -28,7 +28,7 @@ from .errors import DataLayerError
 from .settings import DatabaseSettings
 from .versions import REQUIREMENTS
 
-# What to try, by the kind of an error.
+# Advice, by the kind of an error.
 _ADVICE = {
     ssl.SSLCertVerificationError: "name the file of the server's authority in DATABASE_TLS_CA_FILE,"
     " and the host as its certificate does; DATABASE_TLS=require encrypts and verifies nothing",

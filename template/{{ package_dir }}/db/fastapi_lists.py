@@ -25,7 +25,7 @@ Criterion = ColumnExpressionArgument[bool]
 
 @dataclass(frozen=True)
 class ListQuery:
-    """What a request asks of a list.
+    """A request for a list.
 
         InvoiceQuery = Annotated[ListQuery, page_query(InvoiceRepository)]
 

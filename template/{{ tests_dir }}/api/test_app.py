@@ -1,4 +1,4 @@
-"""What the application tells those who watch it."""
+"""The application's answers to those who watch it."""
 
 from httpx import AsyncClient
 

@@ -29,7 +29,7 @@ class InvoiceStatus(StrEnum):
 
 
 class Invoice(PrimaryKey, Timestamped, Base):
-    """What a customer owes."""
+    """A customer's debt."""
 
     __tablename__ = "invoices"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""What this service asks of its tables, by name. Whoever opened the session commits."""
+"""The queries of this service, by name. The code that opened the session commits."""
 
 from .db import Repository
 from .models import Customer, Invoice

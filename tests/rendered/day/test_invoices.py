@@ -1,4 +1,4 @@
-"""What the invoices promise to a client that has read /openapi.json and nothing else."""
+"""The promises of the invoices to a client that has read /openapi.json and nothing else."""
 
 import operator
 from collections.abc import Callable, Iterator

@@ -1,1 +1,1 @@
-"""What may happen to a unit of work, many times over: run in a rendered service."""
+"""Faults that happen to a unit of work, many times over: run in a rendered service."""

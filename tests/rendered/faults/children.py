@@ -1,4 +1,4 @@
-"""What other processes do: `python -m layer_tests.probes.faults.children increments URL`."""
+"""The work of other processes: `python -m layer_tests.probes.faults.children increments URL`."""
 
 import asyncio
 import gc

@@ -10,7 +10,7 @@ from sqlalchemy.pool import Pool, QueuePool
 
 from . import dialect
 
-# What is wrong with a server that answers, and refuses writes.
+# Faults of a server that answers, and refuses writes.
 ONLY_READS = "the server only reads: it is a standby, or its administrator forbids writes"
 
 

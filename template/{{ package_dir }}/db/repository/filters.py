@@ -29,7 +29,7 @@ from .keyset import Column
 MOST_VALUES, MOST_CHARACTERS, MOST_DIGITS = 100, 1000, 60
 
 Operation = Callable[[Any, Any], sa.ColumnElement[bool]]
-# What a name ends in, what it means in words, and the criterion.
+# The ending of a name, its meaning in words, and the criterion.
 Operations = Mapping[str, tuple[str, Operation]]
 
 

@@ -98,7 +98,7 @@ class _Identity(NamedTuple):
 
 def _supervise(program: ServerProgram) -> None:
     """Run a server until standard input closes, in whatever way its other end came to close."""
-    # Whoever signals all processes must not keep this one from cleaning up. A handler, since the
+    # A signal to all processes must not keep this one from cleaning up. A handler, since the
     # server would inherit SIG_IGN.
     for signum in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda _number, _frame: None)

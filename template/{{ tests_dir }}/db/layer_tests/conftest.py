@@ -21,7 +21,7 @@ pytest_configure = testing.pytest_configure
 
 @pytest.fixture(autouse=True)
 def _in_the_loop_of_the_database(database_server: sa.URL) -> None:
-    """Have each test of the layer run in the session's event loop, whatever the settings say."""
+    """Run each test of the layer in the session's event loop, whatever the settings say."""
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def last_word(node: ast.expr) -> str:
 
 
 class _Names:
-    """What names mean: `make()` in shop.app may call the function `shop.helpers.make_engine`."""
+    """Names and their meaning: `make()` in shop.app may call `shop.helpers.make_engine`."""
 
     def __init__(self, sources: Mapping[str, ast.Module]) -> None:
         self._meanings: dict[str, str] = {}

@@ -15,7 +15,7 @@ import pytest
 FILE = Path(__file__).parents[2] / "guards_accept.toml"
 
 HEAD = """\
-# What the guards of the layer found when this file was written, and let pass since. Delete an entry
+# The guards of the layer found these when this file was written, and let them pass. Delete an entry
 # once it is mended. To write the file anew: TEST_GUARDS=accept pytest, and the folder of the guards.
 """
 

@@ -23,7 +23,7 @@ LAYER = Path(str(db.__file__)).parent
 PACKAGE = LAYER.parents[db.__name__.count(".") - 1]
 # They may be in the package.
 TESTS = Path(__file__).parents[2]
-# What loads a relationship, by `lazy`.
+# The loading of a relationship, by `lazy`.
 UNSEEN = "is loaded by a query that nobody wrote, and that cannot be awaited"
 EMPTY = 'is always empty, whatever the database has: SQLAlchemy deprecates lazy="noload" for that'
 LOADS: dict[object, str] = {
@@ -31,7 +31,7 @@ LOADS: dict[object, str] = {
     **dict.fromkeys(("noload", None), EMPTY),
 }
 
-# What serves a wish that would change these.
+# The seam for a wish that would change these.
 SEAMS = {
     "engine": "a setting, or an event of SQLAlchemy on `database.engine.sync_engine`",
     "fastapi.py": "a handler that your application registers before `add_error_handlers`",
@@ -282,7 +282,7 @@ def test_no_repository_commits(
 def _unknown(
     connection: sa.Connection, enums: Iterable[tuple[sa.Column[object], sa.Enum]]
 ) -> Iterator[tuple[str, str]]:
-    """What was added to an enum and not to its CHECK, which no autogenerate compares."""
+    """Members that an enum has and its CHECK has not, which no autogenerate compares."""
     inspector = sa.inspect(connection)
     for column, enum in enums:
         table, name = column.table, column.name

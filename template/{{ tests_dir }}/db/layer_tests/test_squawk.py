@@ -15,7 +15,7 @@ from alembic.script import Script
 
 from .refusal import refuse
 
-# What does not fit the layer: a text with a length is right here, env.py limits the waits of a
+# Rules that do not fit the layer: a text with a length is right here, env.py limits the waits of a
 # migration, and IF NOT EXISTS accepts an index that is invalid.
 EXCLUDED = (
     "prefer-text-field",

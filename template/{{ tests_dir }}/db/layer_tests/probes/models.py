@@ -154,7 +154,7 @@ ADDRESS = sa.String(20).with_variant(postgresql.MACADDR(), "postgresql")
 
 
 class Marked(TypeDecorator[str]):
-    """What is written and read by an expression, as encrypted columns are."""
+    """A type that is written and read by an expression, as encrypted columns are."""
 
     impl = sa.String(50)
     cache_ok = True
@@ -181,7 +181,7 @@ def token(before: str | None) -> str:
 
 
 class Card(db.BigIntPrimaryKey, ProbeBase):
-    """Of types that PostgreSQL's drivers have no binary form of, and whose versions are no count."""
+    """Its types have no binary form in PostgreSQL's drivers, and its versions are no count."""
 
     __tablename__ = "probe_cards"
     version: Mapped[str] = mapped_column(sa.String(32))

@@ -25,7 +25,7 @@ class Proxy:
         self._forwarding = _set_event()
 
     def lose_the_next_reply(self) -> None:
-        """What is sent next arrives; the answer does not: both ends are cut instead."""
+        """Let the next message arrive, and cut both ends instead of passing the answer on."""
         self._losing = True
 
     def _loses(self) -> bool:

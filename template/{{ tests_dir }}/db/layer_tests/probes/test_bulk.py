@@ -1,4 +1,4 @@
-"""What writing many rows at once promises: what the ORM would do, all of it or nothing."""
+"""Many rows are written as the ORM would write them, all or none."""
 
 import asyncio
 import sys
@@ -44,7 +44,7 @@ Samples = db.Repository[Sample]
 
 
 class Chess(db.Repository[Member]):
-    """As a tenant's: what is not its own is not there."""
+    """A tenant's repository: the rows of others are not there."""
 
     def statement(self) -> sa.Select[Member]:
         here = super().statement().where(Member.club.in_(["chess", "100%"]))

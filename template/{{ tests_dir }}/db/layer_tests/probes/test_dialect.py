@@ -1,4 +1,4 @@
-"""What this database and its driver have to do as all the others do."""
+"""This database and its driver do these things as all the others do."""
 
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta, timezone

@@ -1,4 +1,4 @@
-"""What an engine does when the network or the server fails, and what it tells of its work."""
+"""An engine where the network or the server fails, and what it tells of its work."""
 
 import asyncio
 import logging

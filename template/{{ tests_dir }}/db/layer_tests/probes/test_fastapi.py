@@ -1,4 +1,4 @@
-"""What an application on FastAPI may rely on."""
+"""An application on FastAPI may rely on these."""
 
 import asyncio
 import gc
@@ -247,7 +247,7 @@ async def test_an_error_is_answered_without_its_words(
     assert answer.status_code == answer.json()["status"] == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert "secret" not in answer.text
-    # Whoever runs the service must learn of it, and the client whether to come again.
+    # The owner of the service must learn of it, and the client whether to come again.
     assert ("secret" in caplog.text) == (status >= 500)
     assert ("retry-after" in answer.headers) == (status == 503)
 

@@ -269,7 +269,7 @@ ALTER = 'op.add_column("parents", sa.Column("{}", sa.Integer()))'
 
 
 def impatient(config: Config, settings: db.DatabaseSettings, timeout: float = 30) -> None:
-    """Have a migration wait for the shortest time that every database accepts."""
+    """Let a migration wait for the shortest time that every database accepts."""
     limits = {"lock_timeout": 1, "migration_timeout": timeout}
     config.attributes["settings"] = settings.model_copy(update=limits)
 

@@ -1,4 +1,4 @@
-"""What pages promise: a whole order, and each row in its place, whoever comes and goes."""
+"""Pages have a whole order, and each row has its place while others come and go."""
 
 from collections.abc import Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What a reader is for, and what it refuses rather than break in silence."""
+"""A reader reads, and refuses all that it cannot do rather than break in silence."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""What a repository promises of one row, and of a few."""
+"""The promises of a repository about one row, and about a few."""
 
 from datetime import time, timedelta
 from decimal import Decimal
@@ -41,7 +41,7 @@ async def test_a_row_is_found_by_its_key(session: AsyncSession) -> None:
     authors = Authors(session)
 
     found = await authors.get(ada.id)
-    # What a type checker must know without being told.
+    # A type checker must know these without being told.
     email: str = found.email if found else ""
 
     assert email == "ada@example.com"

@@ -1,4 +1,4 @@
-"""What the environment says of the database, and what must never be said of it."""
+"""The environment says where the database is; no message shows a password."""
 
 import logging
 from collections.abc import Callable

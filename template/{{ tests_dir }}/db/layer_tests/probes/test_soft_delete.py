@@ -1,4 +1,4 @@
-"""What a deleted row is hidden from, and where it shows."""
+"""A deleted row is hidden, but where somebody asks for it."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -276,7 +276,7 @@ async def test_a_many_to_one_that_is_refreshed_shows_it(session: AsyncSession, a
     assert book.author.is_deleted
 
 
-# What the criterion relies on in SQLAlchemy: see docs/private-api.md in the template's repository.
+# The criterion relies on these of SQLAlchemy: see docs/private-api.md in the template's repository.
 
 
 async def test_a_statement_is_compiled_once_with_the_criterion_and_once_without(

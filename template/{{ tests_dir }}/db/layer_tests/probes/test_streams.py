@@ -1,4 +1,4 @@
-"""What reading at length promises: every row once, little memory, and no cursor left open."""
+"""Long reads give every row once, take little memory, and leave no cursor open."""
 
 import asyncio
 from contextlib import nullcontext, suppress

@@ -1,4 +1,4 @@
-"""What the fixtures promise: see src/.../db/testing/."""
+"""The fixtures keep the promises of src/.../db/testing/."""
 
 import asyncio
 from collections.abc import Callable

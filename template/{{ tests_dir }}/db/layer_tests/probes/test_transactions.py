@@ -1,4 +1,4 @@
-"""What a transaction promises."""
+"""The promises of a transaction."""
 
 import asyncio
 import logging
@@ -388,7 +388,7 @@ async def test_a_second_writer_in_one_task_is_told_that_it_waits_for_the_first(
                 await other.connection()
 
 
-# What follows the commit.
+# After the commit.
 
 
 async def test_callbacks_are_awaited_in_order_after_the_commit(fresh_database: db.Database) -> None:
