@@ -17,10 +17,12 @@ from harness import (
     compile_templates_once,
     isolate_git,
     missing_server,
+    read_templates_once,
 )
 
 isolate_git()
 compile_templates_once()
+read_templates_once()
 
 # What is laid into a rendered service is collected there.
 collect_ignore = ["rendered"]
