@@ -54,13 +54,6 @@ ALL_ANSWERS: list[dict[str, object]] = [
 ]
 
 
-# Each driver in `make test`, each pair of answers in `make test-more`.
-JOURNEYS = [
-    pytest.param(answers, marks=pytest.mark.more if number > 6 else (), id=_name(answers))
-    for number, answers in enumerate(ALL_ANSWERS)
-]
-
-
 @dataclass(frozen=True)
 class Journey:
     """A project that its owners changed, and that was updated twice: what it held at each stage."""
@@ -91,7 +84,7 @@ def releases(template: Template) -> Template:
     return template.release(NEXT, change)
 
 
-@pytest.fixture(scope="module", params=JOURNEYS)
+@pytest.fixture(scope="module", params=ALL_ANSWERS, ids=_name)
 def journey(releases: Template, request: pytest.FixtureRequest) -> Journey:
     project = releases.at(SNAPSHOT).render(**request.param)
     _work_on(project)
