@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -34,9 +35,11 @@ asyncio.run(main())
 """
 
 
-# Samples whose tests `make test` runs: every driver with the defaults, and the probes on SQLite.
-# The probes on PostgreSQL run by workers, below.
-FIRST = {*DRIVERS, "aiosqlite-bigint-fastapi"}
+# Samples whose tests `make test` runs: every driver with the defaults. The probes run below: on
+# SQLite without the seeds, and on PostgreSQL by workers.
+FIRST = {*DRIVERS}
+# The sample whose tests `make test` runs in two parts: those of the seeds, and the layer's.
+PARTED = "aiosqlite-bigint-fastapi"
 # Samples that differ little from one of those.
 WHOLE = {"aiosqlite-probes", "asyncpg-probes", "asyncpg-fastapi"}
 # Those without a blog have tests of their own, in test_starter.py.
@@ -117,15 +120,26 @@ def test_a_project_may_name_its_models_as_the_layers_tests_name_theirs(render: R
 @pytest.mark.server
 # Which driver it is makes no difference to what is missing then.
 @pytest.mark.parametrize(
-    "driver", [_param(name, name, whole=name != "aiosqlite") for name in ("aiosqlite", "asyncpg")]
+    "answers",
+    [
+        _param(PARTED, SAMPLES[PARTED]),
+        _param("asyncpg", {"driver": "asyncpg", "extras": ["probes"]}, whole=True),
+    ],
 )
-def test_the_layers_own_tests_pass_when_every_seed_is_deleted(render: Render, driver: str) -> None:
-    project = render(driver=driver, extras=["probes"])
+def test_the_layers_own_tests_pass_when_every_seed_is_deleted(
+    render: Render, record_property: Note, answers: dict[str, Any]
+) -> None:
+    project = render(**answers)
+    number = _passed(project.run("pytest", "-q", "--ignore=tests/db"))
+    # They are among the seeds, and what they refuse is refused here too.
+    filters = tomllib.loads(project["pyproject.toml"])["tool"]["pytest"]["filterwarnings"]
     for path in project.tree:
         # Without a mode of its own pytest-asyncio is strict.
         if not is_ours(path):
             del project[path]
-    project.run("pytest", "-q", "tests/db")
+    options = [option for filter_ in filters for option in ("-W", filter_)]
+    number += _passed(project.run("pytest", "-q", "tests/db", *options))
+    record_property("tests", number)
 
 
 def test_its_tests_leave_the_database_of_dotenv_alone(render: Render) -> None:
