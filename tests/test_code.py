@@ -68,12 +68,10 @@ def test_ruff_finds_nothing_to_say(render: Render, answers: dict[str, str]) -> N
 
 
 @pytest.mark.parametrize("answers", _TIERED)
-def test_mypy_finds_nothing_to_say(
-    render: Render, answers: dict[str, str], mypy_cache: Path
-) -> None:
+def test_mypy_finds_nothing_to_say(render: Render, answers: dict[str, str]) -> None:
     project = render(**answers, extras=["probes"])
     handbook.lay(project)
-    project.run("mypy", "--strict", f"--cache-dir={mypy_cache}", *_code(project))
+    project.run("mypy", "--strict", *_code(project))
 
 
 @pytest.mark.parametrize(
@@ -147,12 +145,6 @@ def test_production_imports_nothing_that_is_for_tests_migrations_or_the_web(
     assert "sqlalchemy" in imported
     foreign = {"pytest", "pytest_asyncio", "_pytest", "alembic", "fastapi"}
     assert imported.isdisjoint(foreign | {"shop.db.migrate", "shop.db.testing"})
-
-
-@pytest.fixture(scope="session")
-def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What mypy knows of SQLAlchemy, for all projects of a run."""
-    return tmp_path_factory.mktemp("mypy")
 
 
 def _code(project: Project) -> list[str]:
