@@ -1284,7 +1284,7 @@ MUTATIONS = [
             ),
             (
                 "repository/bulk.py",
-                "        for chunk in _lists(items, size):\n            yield chunk\n",
+                "        for chunk in lists(items, size):\n            yield chunk\n",
                 "        yield list(items)[:size]\n",
                 "rows_from_a_generator_are_inserted_in_chunks",
             ),
@@ -2355,7 +2355,7 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/bulk.py",
-        "        for chunk in _lists(items, size):\n            yield chunk\n",
+        "        for chunk in lists(items, size):\n            yield chunk\n",
         "        yield list(iter(items))[:size]\n",
         "tests/db/layer_tests/probes/test_bulk.py::test_rows_come_from_any_iterable",
     ),
@@ -2373,9 +2373,23 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/copy.py",
-        "monotonic() > end or sum(len(rows) for _, rows in others) > CHUNK_SIZE",
-        "monotonic() > end",
-        "tests/db/layer_tests/probes/test_bulk.py::test_few_rows_wait_for_a_statement_of_their_own",
+        "    except BaseException as error:\n",
+        "    except Exception as error:\n",
+        "tests/db/layer_tests/probes/test_bulk.py::test_a_mistake_of_what_gives_the_rows_is_not_taken_for_a_value",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/repository/copy.py",
+        "lists(source, bulk.CHUNK_SIZE, COPY_SECONDS)",
+        "lists(source, bulk.CHUNK_SIZE, 9)",
+        "tests/db/layer_tests/probes/test_bulk.py::test_rows_that_become_slow_are_no_slow_statement",
+        "asyncpg",
+    ),
+    Mutation(
+        "src/shop/db/repository/copy.py",
+        "size = min(4 * count, int(count * COPY_SECONDS / took))",
+        "size = CHUNK_SIZE + 0 * int(took)",
+        "tests/db/layer_tests/probes/test_copy_properties.py::test_a_server_that_checks_for_long_gets_fewer_rows",
         "asyncpg",
     ),
     Mutation(
@@ -3169,8 +3183,8 @@ MUTATIONS = [
     ),
     Mutation(
         "src/shop/db/repository/copy.py",
-        "if monotonic() > end or sum(",
-        "if sum(",
+        "if monotonic() > end:",
+        "if not end:",
         "tests/db/layer_tests/probes/test_copy_properties.py::test_slow_defaults_are_no_slow_statement",
         "asyncpg",
     ),

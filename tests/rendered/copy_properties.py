@@ -216,6 +216,15 @@ class Slow(Plain, Base):
     late: Mapped[str] = mapped_column(sa.String(20), default=slow)
 
 
+class Checked(Plain, Base):
+    """A check that takes the server long."""
+
+    __tablename__ = "copy_checked"
+    __table_args__ = (
+        sa.CheckConstraint("octet_length(repeat(md5(place::text), 10000)) > 0", name="slow"),
+    )
+
+
 class Wrapped(Plain, Base):
     """A value with an expression of SQL round it."""
 
@@ -545,10 +554,19 @@ async def test_slow_defaults_are_no_slow_statement(tables: db.Database) -> None:
     limits = {"statement_timeout": 0.8, "command_timeout": 2}
     own = db.Database(tables.settings.model_copy(update=limits))
     rows = numbered([{}] * 3_000)
-    with by_copy() as copied, mock.patch.object(copy.bulk, "CHUNK_SECONDS", 0.1):
+    with by_copy() as copied, mock.patch.object(copy, "COPY_SECONDS", 0.1):
         async with own, own.transaction() as session:
             assert await db.Repository[Slow](session).insert_many(rows) == 3_000
     assert copied.call_count > 1
+
+
+async def test_a_server_that_checks_for_long_gets_fewer_rows(tables: db.Database) -> None:
+    reported = list[int]()
+    async with tables.transaction() as session:
+        checked = db.Repository[Checked](session)
+        await checked.insert_many(numbered([{}] * 18_000), progress=reported.append)
+    first, second, *_ = reported
+    assert second - first < first / 2
 
 
 async def test_other_connections_keep_their_prepared_statements(tables: db.Database) -> None:

@@ -276,7 +276,7 @@ async def chunks(
 ) -> AsyncIterator[list[T]]:
     """Yield so many items at a time, or those that come in CHUNK_SECONDS."""
     if not isinstance(items, AsyncIterable):
-        for chunk in _lists(items, size):
+        for chunk in lists(items, size):
             yield chunk
         return
     chunk, end = list[T](), monotonic() + CHUNK_SECONDS
@@ -289,12 +289,15 @@ async def chunks(
         yield chunk
 
 
-def _lists(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    chunk, end = list[T](), monotonic() + CHUNK_SECONDS
+def lists(
+    items: Iterable[T], size: int = CHUNK_SIZE, seconds: float = CHUNK_SECONDS
+) -> Iterator[list[T]]:
+    """Yield so many items at a time, or those that come in so many seconds."""
+    chunk, end = list[T](), monotonic() + seconds
     for item in items:
         chunk.append(item)
         if len(chunk) == size or monotonic() > end:
             yield chunk
-            chunk, end = list[T](), monotonic() + CHUNK_SECONDS
+            chunk, end = list[T](), monotonic() + seconds
     if chunk:
         yield chunk

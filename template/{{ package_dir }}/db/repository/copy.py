@@ -26,15 +26,17 @@ from sqlalchemy.schema import DropTable
 from ..engine import driver, driver_errors
 from ..errors import Unavailable
 from . import bulk
-from .bulk import BulkWrite, Group, Groups, Rows, by_names, chunks, new_groups
+from .bulk import BulkWrite, Group, Groups, Rows, by_names, chunks, lists, new_groups
 from .columns import Columns, Row, has_default
 
 # With fewer rows the time goes into round trips, of which COPY has more.
 MINIMUM_ROWS = 1000
 # How many rows are taken before it is decided how they are sent.
 READY_ROWS = MINIMUM_ROWS
-# How many rows one temporary table takes, and how many wait here for their statement.
+# How many rows one temporary table takes, and the first COPY.
 CHUNK_SIZE = 10_000
+# About how long a COPY takes: meanwhile asyncpg keeps the event loop for itself.
+COPY_SECONDS = 0.1
 
 CATALOG = sa.text("""
     SELECT array_agg(CAST(typname AS text) ORDER BY place)
@@ -56,24 +58,31 @@ Block = Sequence[Sequence[object]]
 
 async def insert_rows(write: BulkWrite, rows: Rows) -> None:
     """Insert rows: by COPY where it comes out as by INSERT."""
-    columns, known = write.columns, dict[tuple[str, ...], Sent]()
+    columns, known, size = write.columns, dict[tuple[str, ...], Sent](), CHUNK_SIZE
     dialect = (await write.session.connection()).dialect
     async for source in _sources(rows):
         async for ready in write.checked(chunks(source, READY_ROWS)):
-            others, errors = list[Group](), list[Exception]()
+            others, errors = list[Group](), list[BaseException]()
             groups: Iterable[Group] = new_groups(columns, ready)
             names, _ = next(iter(groups))
-            sent = known.get(names) or await types_sent(
-                write, names_sent(columns, names), len(ready)
-            )
-            known[names] = sent
+            sent = known.get(names)
+            if sent is None:
+                sent = await types_sent(write, names_sent(columns, names), len(ready))
+            # Fewer rows are the last ones, or come slowly.
+            if len(ready) == READY_ROWS:
+                known[names] = sent
             if sent:
-                groups = chain(groups, _while_open(write, source, others, errors))
+                groups = chain(groups, _while_open(write, islice(source, size), errors))
+            count, began = write.count - len(ready), monotonic()
             blocks = _blocks(columns, sent, groups, others, dialect)
             for first in blocks:
                 await _copy(write, columns.table, sent, chain([first], blocks))
             for error in errors:
                 raise error
+            # The server may check rows for long when a COPY ends: the next one has as many rows as
+            # it can write in COPY_SECONDS.
+            count, took = write.count - count, max(monotonic() - began, 0.001)
+            size = min(4 * count, int(count * COPY_SECONDS / took))
             await bulk.insert_groups(write, others)
 
 
@@ -90,22 +99,22 @@ async def _sources(rows: Rows) -> AsyncIterator[Iterator[Row]]:
 
 
 def _while_open(
-    write: BulkWrite, source: Iterator[Row], others: Sequence[Group], errors: list[Exception]
+    write: BulkWrite, source: Iterator[Row], errors: list[BaseException]
 ) -> Iterator[Group]:
-    """Yield rows by the names that they give, for CHUNK_SECONDS or until there are many `others`.
+    """Yield rows by the names that they give, for COPY_SECONDS.
 
-    Until then our time counts as the server's. An error is raised when the COPY has ended: the
-    driver would take it for one of its own.
+    While a COPY is open, our time counts as the server's. An error is raised when the COPY has
+    ended: the driver would take it for its own.
     """
-    end = monotonic() + bulk.CHUNK_SECONDS
+    end = monotonic() + COPY_SECONDS
     try:
-        while chunk := [*islice(source, bulk.CHUNK_SIZE)]:
+        for chunk in lists(source, bulk.CHUNK_SIZE, COPY_SECONDS):
             write.check(chunk)
             write.count += len(chunk)
             yield from new_groups(write.columns, chunk)
-            if monotonic() > end or sum(len(rows) for _, rows in others) > CHUNK_SIZE:
+            if monotonic() > end:
                 return
-    except Exception as error:
+    except BaseException as error:
         errors.append(error)
 
 
