@@ -115,11 +115,18 @@ WHY: dict[tuple[str, str], str] = {
         " millisecond of network the ratio is near one half.",
     ),
     **dict.fromkeys(
-        [(x, LAYER) for x in ("insert_many", WIDE, "delete_many", "update_rows")],
+        [(x, LAYER) for x in ("insert_many", WIDE)],
         "The layer works in a savepoint of its own, so that a failure leaves the session usable:"
         " two round trips. It checks the names of each row, and returns how many rows there were."
-        " For COPY it also asks the catalog for the table's types, and checks that each value is"
-        " one that the driver's binary form keeps.",
+        " On PostgreSQL it also asks the catalog for the table's types, and checks that each value"
+        " is one that the driver's binary form keeps. The first COPY has 11,000 rows, and each"
+        " later one as many as the server can write in 0.1 s: with one COPY of all rows the ratio"
+        " on asyncpg was 1.09, but a check that takes the server long then ended in a timeout.",
+    ),
+    **dict.fromkeys(
+        [(x, LAYER) for x in ("delete_many", "update_rows")],
+        "The layer works in a savepoint of its own, so that a failure leaves the session usable:"
+        " two round trips. It checks the names of each row, and returns how many rows there were.",
     ),
     (STANDARD, LAYER): (
         "Both drivers send a message for each row, and the server executes each by itself. With"

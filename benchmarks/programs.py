@@ -170,7 +170,9 @@ async def copier(ground: Ground) -> list[Race]:
     async def copy(template: str) -> None:
         target = BUILD / "copied"
         shutil.rmtree(target, ignore_errors=True)
-        _run(BUILD, [str(BIN / "copier"), "copy", "--defaults", "--quiet", template, str(target)])
+        # The template refuses a relative path of itself.
+        source = str(BUILD / template)
+        _run(BUILD, [str(BIN / "copier"), "copy", "--defaults", "--quiet", source, str(target)])
 
     return [
         await race(
