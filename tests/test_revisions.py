@@ -44,8 +44,8 @@ CHANGES = {
         '    __tablename__ = "tags"\n    color: Mapped[str]\n',
     ),
     "posts.ck_posts_version": (
-        "        # What readers ask for",
-        '        sa.CheckConstraint("version > 0", "version"),\n        # What readers ask for',
+        "        # For the usual list",
+        '        sa.CheckConstraint("version > 0", "version"),\n        # For the usual list',
     ),
     "posts.body": ("mapped_column(sa.Text)", 'mapped_column(sa.Text, comment="Markdown")'),
 }
@@ -257,9 +257,9 @@ def test_a_new_revision_is_fit_to_be_committed(render: Render, driver: str) -> N
         ("    Base,\n", "    Base,\n    ExactDecimal,\n    UTCDateTime,\n"),
         ("from enum", "from datetime import datetime\nfrom decimal import Decimal\nfrom enum"),
         (
-            "        # What readers ask for",
+            "        # For the usual list",
             '        partial_index("headline", where="deleted_at IS NULL"),\n'
-            "        # What readers ask for",
+            "        # For the usual list",
         ),
     ):
         assert models.count(old) == 1, old
