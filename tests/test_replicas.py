@@ -39,7 +39,7 @@ def test_a_replica_that_stops_fails_no_unit_that_begins_after_it(
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("driver", tiered(SERVER_DRIVERS, "asyncpg", "psycopg", "asyncmy"))
+@pytest.mark.parametrize("driver", tiered(SERVER_DRIVERS, "asyncpg", "asyncmy"))
 def test_a_service_passes_the_layers_tests_of_replicas(render: Render, driver: str) -> None:
     project = render(driver=driver, extras=["replicas", "probes"])
     project.run("pytest", "-q", "tests/db/layer_tests/probes/test_replicas.py")

@@ -436,6 +436,7 @@ with databases.temporary_server() as server:
 """
 
 
+@pytest.mark.more
 @pytest.mark.server
 def test_psycopg_loses_no_connection_to_a_cancellation_while_it_is_set_up(render: Render) -> None:
     project, file = render(driver="psycopg"), "src/shop/db/engine/driver.py"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyte
 import pytest
 import yaml
-from harness import PROGRAMS, REPOSITORY, Template
+from harness import PROGRAMS, REPOSITORY, Template, tiered
 
 COLUMNS, LINES = 80, 200
 ENTER, DOWN = b"\r", b"\x1b[B"
@@ -101,7 +101,7 @@ def terminal(*command: str | Path) -> Generator[Terminal]:
         os.close(program)
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", tiered(PATHS, "default", "layer"))
 def test_no_question_and_no_choice_is_cut_in_80_columns(
     template: Template, tmp_path: Path, path: str
 ) -> None:
