@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from harness import DRIVERS
 
-# What the tests of each module prove, in the order of the table.
+# The proof that the tests of each module give, in the order of the table.
 KINDS = {
     "test_service": "a rendered service works",
     "test_starter": "a service begins with a blog or none",
     "test_day": "a day's work in a service goes well",
     "test_project_files": "README, compose and CI fit the answers",
     "test_mutations": "a change to the layer fails its test",
+    "test_cures": "a trap of Copier's is avoided, or noticed",
     "test_faults": "no fault loses or doubles a unit",
     "test_load": "a load loses nothing, and ends",
     "test_properties": "pages and bulk writes hold for any rows",
